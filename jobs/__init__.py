@@ -1,0 +1,1 @@
+"""The queue: jobs in SQLite, worked off by child processes."""

@@ -1,0 +1,146 @@
+"""The settings of a run: one form, unchanged from the click to the zip."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lora_engine.errors import SettingsError
+
+Bias = Literal["none", "all", "lora_only"]
+Precision = Literal["auto", "fp32", "bf16"]
+Schedule = Literal["linear", "cosine", "constant"]
+Task = Literal["auto", "chat", "text"]
+
+
+class Settings(BaseModel):
+    """Frozen settings that refuse unknown names and explain bad values in one sentence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        """Make settings from plain JSON values.
+
+        Raises:
+            SettingsError: for the first value that cannot be used, with the name of its field.
+        """
+        if not isinstance(values, dict):
+            raise SettingsError("", "Settings must be a JSON object of names and values.")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _settings_error(error) from None
+
+    @classmethod
+    def parse_json(cls, text: str | bytes) -> Self:
+        """Make settings from the text of a JSON file; raises SettingsError."""
+        import json
+
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            raise SettingsError("", "The settings are not valid JSON.") from None
+        return cls.parse(values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values that ``parse`` turns back into equal settings."""
+        return self.model_dump(mode="json")
+
+
+class LoraConfig(Settings):
+    """What is added to the base model. Names are the keys of PEFT's adapter_config.json."""
+
+    method: Literal["lora"] = "lora"
+    """How the weights are adapted: low-rank pairs beside frozen weights (Hu et al. 2021)."""
+    r: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Rank: how many directions each adapted module can learn."""
+    lora_alpha: Annotated[float, Field(gt=0, le=4096)] = 16
+    """Strength: the low-rank path is scaled by lora_alpha / r."""
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the low-rank path's inputs that is dropped at random while training."""
+    target_modules: tuple[str, ...] | None = None
+    """Names of the modules to adapt; None means the model's usual ones (query and value)."""
+    bias: Bias = "none"
+    """Which bias vectors are trained as well."""
+
+
+class TrainConfig(Settings):
+    """Everything that decides a run: made by the form, kept in the job, packed in the zip."""
+
+    base_model: str
+    """A starter id, a local folder or a hub id."""
+    dataset: str
+    """A kept data set's id or the path of a file."""
+    roles: dict[str, str] | None = None
+    """Role name → column name; None means the roles kept with the data set, or guessed."""
+    task: Task = "auto"
+    """What is learned; ``auto`` means what the roles say."""
+    lora: LoraConfig = LoraConfig()
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 3
+    """Times that each row is seen."""
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many updates, whatever ``epochs`` says; None means no limit."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    """Highest step size of AdamW, reached after the warm-up."""
+    schedule: Schedule = "linear"
+    """How the learning rate falls after the warm-up."""
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    """Share of the updates in which the learning rate rises from zero."""
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
+    """Rows per forward and backward pass."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Batches whose gradients are added up before one update."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients longer than this are scaled down to it; 0 turns clipping off."""
+    max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 512
+    """Longest row in tokens; the rest of a longer row is cut off."""
+    validation_share: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    """Share of the rows that is held out to measure what was learned."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
+    precision: Precision = "auto"
+    """Number format of the frozen weights and of the arithmetic; the adapter is always float32."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a settings file; raises SettingsError."""
+        try:
+            return cls.parse_json(path.read_bytes())
+        except OSError:
+            raise SettingsError("", f"The settings file {path} cannot be read.") from None
+
+
+def _settings_error(error: ValidationError) -> SettingsError:
+    """The first problem of a pydantic error as one sentence."""
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
+    field = ".".join(path)
+    name = path[-1] if path else "The settings"
+    context, given = first.get("ctx", {}), first.get("input")
+    shown = repr(given) if not isinstance(given, dict | list) else "this"
+    bounds = {
+        "greater_than": ("gt", "must be greater than {}"),
+        "greater_than_equal": ("ge", "must be at least {}"),
+        "less_than": ("lt", "must be less than {}"),
+        "less_than_equal": ("le", "must be at most {}"),
+    }
+    kind = first["type"]
+    if kind in bounds:
+        key, phrase = bounds[kind]
+        limit = context[key]
+        sentence = f"{name} {phrase.format(f'{limit:g}')}, but is {shown}."
+    elif kind == "extra_forbidden":
+        sentence = f"There is no setting named {field!r}."
+    elif kind == "missing":
+        sentence = f"The setting {field!r} is missing."
+    elif kind == "literal_error":
+        sentence = f"{name} must be {context['expected']}, but is {shown}."
+    elif kind.startswith("int"):
+        sentence = f"{name} must be a whole number, but is {shown}."
+    elif kind.startswith(("float", "finite", "decimal")):
+        sentence = f"{name} must be a number, but is {shown}."
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        sentence = f"{name}: {message}."
+    return SettingsError(field, sentence)

@@ -1,0 +1,28 @@
+"""Errors whose message is a sentence for the person at the page."""
+
+
+class WorkbenchError(Exception):
+    """Something the person can understand and act on; ``str(error)`` is that sentence."""
+
+
+class SettingsError(WorkbenchError):
+    """A setting has a value that cannot be used.
+
+    ``field`` is the dotted name of the setting, such as ``lora.r`` or ``learning_rate``.
+    """
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.field = field
+
+
+class DataError(WorkbenchError):
+    """A file cannot be read as data, or holds nothing that can be learned."""
+
+
+class ModelError(WorkbenchError):
+    """A base model cannot be found, fetched or used."""
+
+
+class AdapterError(WorkbenchError):
+    """An adapter file cannot be read or does not fit its base model."""
