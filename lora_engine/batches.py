@@ -1,0 +1,74 @@
+"""Which rows make which update, and how rows become tensors."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lora_engine.config import TrainConfig
+
+IGNORED = -100
+"""The label of a position at which nothing is learned."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The order of a run: every epoch sees every row once, shuffled by seed and epoch."""
+
+    rows: int
+    update_size: int
+    """Rows an update: batch_size · gradient_accumulation_steps; an epoch's last may be smaller."""
+    total_steps: int
+    seed: int
+
+    @classmethod
+    def of(cls, config: TrainConfig, rows: int) -> "Plan":
+        """The plan of a run over ``rows`` training rows."""
+        update_size = config.batch_size * config.gradient_accumulation_steps
+        steps = max(1, math.ceil(config.epochs * math.ceil(rows / update_size)))
+        return cls(rows, update_size, min(steps, config.max_steps or steps), config.seed)
+
+    def update(self, step: int) -> list[int]:
+        """The rows of update ``step`` (from 0)."""
+        epoch, place = divmod(step, math.ceil(self.rows / self.update_size))
+        generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
+        order = torch.randperm(self.rows, generator=generator)
+        start = place * self.update_size
+        return [int(row) for row in order[start : start + self.update_size]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of equal (padded) length, as the model takes them."""
+
+    input_ids: Tensor
+    """rows × length, int64."""
+    labels: Tensor
+    """rows × length, int64; IGNORED where nothing is learned."""
+    attention_mask: Tensor
+    """rows × length, 1 on real tokens."""
+
+    @property
+    def tokens(self) -> int:
+        """Real (unpadded) tokens."""
+        return int(self.attention_mask.sum())
+
+
+def collate(examples: list[dict[str, list[int]]], pad_id: int, device: torch.device) -> Batch:
+    """Pad ``examples`` (input_ids and labels) on the right to the longest of them."""
+    longest = max(len(example["input_ids"]) for example in examples)
+    input_ids = torch.full((len(examples), longest), pad_id, dtype=torch.int64)
+    labels = torch.full((len(examples), longest), IGNORED, dtype=torch.int64)
+    attention_mask = torch.zeros((len(examples), longest), dtype=torch.int64)
+    for row, example in enumerate(examples):
+        length = len(example["input_ids"])
+        input_ids[row, :length] = torch.tensor(example["input_ids"])
+        labels[row, :length] = torch.tensor(example["labels"])
+        attention_mask[row, :length] = 1
+    return Batch(input_ids.to(device), labels.to(device), attention_mask.to(device))
+
+
+def learned_tokens(examples: list[dict[str, list[int]]]) -> int:
+    """Positions whose token is predicted and learned (the first token of a row never is)."""
+    return sum(label != IGNORED for example in examples for label in example["labels"][1:])

@@ -1,0 +1,81 @@
+"""Everything needed to go on with a run as if it had never been interrupted."""
+
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lora_engine.adapter import load_trained, trained_tensors
+
+
+@dataclass
+class RunState:
+    """How far a run has come; the place in the data follows from ``step``."""
+
+    step: int = 0
+    tokens: int = 0
+    """Real tokens trained so far."""
+    seconds: float = 0.0
+    """Seconds spent in updates so far."""
+    losses: list[float] = field(default_factory=list)
+    """Mean training loss of each update, in nats per learned token."""
+    eval_losses: list[tuple[int, float]] = field(default_factory=list)
+    """(step, mean validation loss in nats per learned token)."""
+
+
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    state: RunState,
+) -> None:
+    """Write a checkpoint; the one before it stays until this one is whole."""
+    unfinished, previous = _beside(folder, "part"), _beside(folder, "old")
+    for stale in (unfinished, previous):
+        shutil.rmtree(stale, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    contents: dict[str, Any] = {
+        "trained": {name: tensor.detach().cpu() for name, tensor in trained_tensors(model).items()},
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "state": asdict(state),
+    }
+    with (unfinished / "state.pt").open("wb") as file:
+        torch.save(contents, file)
+        file.flush()
+        os.fsync(file.fileno())
+    if folder.exists():
+        folder.rename(previous)
+    unfinished.rename(folder)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def load_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+) -> RunState | None:
+    """Bring a fresh run to where the checkpoint left off; None where there is no checkpoint."""
+    found = next((f for f in (folder, _beside(folder, "old")) if (f / "state.pt").is_file()), None)
+    if found is None:
+        return None
+    contents = torch.load(found / "state.pt", map_location="cpu", weights_only=True)
+    load_trained(model, contents["trained"])
+    optimizer.load_state_dict(contents["optimizer"])
+    scheduler.load_state_dict(contents["scheduler"])
+    torch.set_rng_state(contents["random"])
+    if contents["random_cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(contents["random_cuda"])
+    return RunState(**contents["state"])
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(f"{folder.name}.{suffix}")

@@ -1,0 +1,74 @@
+"""Load a base model and its tokenizer from a folder: safetensors only, no code from the folder."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from lora_engine.config import Precision
+from lora_engine.errors import ModelError
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """The device to work on: what Accelerate finds for ``auto``, else ``cpu``, ``cuda:1`` ….
+
+    Raises:
+        ModelError: this machine has no such device.
+    """
+    if wanted != "auto":
+        try:
+            device = torch.device(wanted)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError):
+            raise ModelError(f"This machine has no device named {wanted!r}; try cpu.") from None
+        return device
+    found: torch.device = Accelerator().device
+    return found
+
+
+def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of frozen weights and arithmetic; ``auto`` is bf16 only where it is fast.
+
+    That is a CUDA device with native bf16, or a CPU with bf16 matrix units (AMX).
+    """
+    if precision == "fp32":
+        return torch.float32
+    if precision == "bf16" or _has_fast_bf16(device):
+        return torch.bfloat16
+    return torch.float32
+
+
+def load_base(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The causal language model in ``folder``, frozen, in evaluation mode.
+
+    Raises:
+        ModelError: the folder's files do not make a model.
+    """
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(f"The model in {folder} cannot be loaded: {error}") from error
+    return model.requires_grad_(False).to(device).eval()  # type: ignore[arg-type,no-any-return]
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer in ``folder``; raises ModelError."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"The tokenizer in {folder} cannot be loaded: {error}") from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"The model in {folder} has no tokenizer.json, which is needed here.")
+    return tokenizer
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_amx_tile_supported())
+    return False

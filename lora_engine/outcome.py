@@ -1,0 +1,172 @@
+"""What a run leaves behind: adapter, settings, metrics, a README, and all of them in a zip."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lora_engine import adapter
+from lora_engine.batches import Plan
+from lora_engine.checkpoint import RunState
+from lora_engine.config import TrainConfig
+from lora_engine.memory import peak_memory_mb
+from lora_engine.prepare import Work
+
+README = """# {title}
+
+A LoRA adapter made with LoRA Workbench on {date}.
+
+## What it was trained on
+- Base model: `{base_model}`{revision}
+- Data: {data} ({rows:,} rows used{left_out}; {validation})
+- Adapted modules: {targets} (r={r}, alpha={alpha:g}, dropout={dropout:g}, bias={bias})
+- {trainable:,} trained parameters, {percent:.4f} % of {total:,}
+- {steps:,} of {planned:,} updates, {tokens:,} tokens in {seconds:.0f} s{stopped}
+
+## How well
+{outcome}
+
+Every measured value is in `metrics.json`, every setting in `train_config.json`.
+
+## How to load it
+With PEFT, from this folder unpacked as `adapter/`:
+
+```python
+{snippet}
+```
+{base_note}
+Ask it through the model's chat template, as it was trained:
+`tokenizer.apply_chat_template([{{"role": "user", "content": "…"}}], add_generation_prompt=True)`.
+
+With LoRA Workbench: `python -m lora_engine compare --adapter adapter/ --prompt "…"`.
+The files are in PEFT's format (`adapter_config.json`, `adapter_model.safetensors`), which
+vLLM, transformers and other tools that take a LoRA adapter read as well.
+"""
+
+
+def collect_metrics(
+    model: nn.Module, work: Work, state: RunState, plan: Plan, stopped: bool, device: torch.device
+) -> dict[str, Any]:
+    """The run in numbers: losses in nats per learned token, times in seconds, memory in MB."""
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    evals = [loss for _, loss in state.eval_losses]
+    best = min(state.eval_losses, key=lambda found: found[1], default=(None, None))
+    return {
+        "rows": len(work.train_rows) + len(work.validation_rows),
+        "train_rows": len(work.train_rows),
+        "validation_rows": len(work.validation_rows),
+        "rows_left_out": work.dataset.total_rows - len(work.train_rows) - len(work.validation_rows),
+        "trainable": trainable,
+        "total": total,
+        "percent": 100 * trainable / total,
+        "steps": state.step,
+        "total_steps": plan.total_steps,
+        "stopped": stopped,
+        "loss_first": state.losses[0],
+        "loss_last": state.losses[-1],
+        "eval_loss_before": evals[0] if evals else None,
+        "eval_loss_after": evals[-1] if evals else None,
+        "eval_loss_best": best[1],
+        "eval_loss_best_step": best[0],
+        "tokens": state.tokens,
+        "seconds": state.seconds,
+        "tokens_per_second": state.tokens / state.seconds,
+        "peak_memory_mb": peak_memory_mb(device),
+        "device": str(device),
+        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+    }
+
+
+def write_adapter(
+    model: nn.Module,
+    out_dir: Path,
+    config: TrainConfig,
+    targets: tuple[str, ...],
+    work: Work,
+    metrics: dict[str, Any],
+) -> Path:
+    """Write ``out_dir/adapter/`` and its zip; each appears only when it is whole."""
+    unfinished, folder = out_dir / "adapter.part", out_dir / "adapter"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    adapter.save(
+        model, unfinished, config.lora, targets, work.model.published_as, work.model.revision
+    )
+    _write_json(unfinished / "train_config.json", config.to_json())
+    _write_json(unfinished / "metrics.json", metrics)
+    (unfinished / "README.md").write_text(_readme(config, targets, work, metrics), "utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+    adapter.pack(folder, out_dir / "adapter.zip")
+    return out_dir / "adapter.zip"
+
+
+def _readme(
+    config: TrainConfig, targets: tuple[str, ...], work: Work, metrics: dict[str, Any]
+) -> str:
+    revision = work.model.revision
+    left_out = metrics["rows_left_out"]
+    held_out = metrics["validation_rows"]
+    source = work.model.published_as
+    return README.format(
+        title=f"{work.dataset.name} on {config.base_model}",
+        date=datetime.now(UTC).date().isoformat(),
+        base_model=config.base_model,
+        revision=f" at revision `{revision}`" if revision else "",
+        data=work.dataset.name,
+        rows=metrics["rows"],
+        left_out=f", {left_out:,} left out" if left_out else "",
+        validation=f"{held_out:,} of them held out to measure" if held_out else "none held out",
+        targets=", ".join(f"`{name}`" for name in targets),
+        r=config.lora.r,
+        alpha=config.lora.lora_alpha,
+        dropout=config.lora.lora_dropout,
+        bias=config.lora.bias,
+        trainable=metrics["trainable"],
+        percent=metrics["percent"],
+        total=metrics["total"],
+        steps=metrics["steps"],
+        planned=metrics["total_steps"],
+        tokens=metrics["tokens"],
+        seconds=metrics["seconds"],
+        stopped=", stopped early by hand" if metrics["stopped"] else "",
+        outcome=_outcome(metrics),
+        snippet=_snippet(source),
+        base_note=f"\n{work.model.note}\n" if work.model.note else "",
+    )
+
+
+def _outcome(metrics: dict[str, Any]) -> str:
+    losses = (
+        f"The training loss went from {metrics['loss_first']:.3f} in the first update to "
+        f"{metrics['loss_last']:.3f} in the last."
+    )
+    if metrics["eval_loss_before"] is None:
+        return f"{losses} No rows were held out, so nothing says how it does on new ones."
+    return (
+        f"On rows that were not trained on, the loss went from "
+        f"{metrics['eval_loss_before']:.3f} (base model) to {metrics['eval_loss_after']:.3f} "
+        f"nats per token; lowest {metrics['eval_loss_best']:.3f} after update "
+        f"{metrics['eval_loss_best_step']}. {losses}"
+    )
+
+
+def _snippet(base_model: str) -> str:
+    return "\n".join(
+        (
+            "from peft import PeftModel",
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            "",
+            f"tokenizer = AutoTokenizer.from_pretrained({base_model!r})",
+            f"base = AutoModelForCausalLM.from_pretrained({base_model!r})",
+            'model = PeftModel.from_pretrained(base, "adapter/")',
+        )
+    )
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,72 @@
+"""Bring model and data together: a run's rows as tokens, split into training and validation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_engine import catalog
+from lora_engine.batches import Batch, collate
+from lora_engine.config import TrainConfig
+from lora_engine.data.encode import Encoded, encode_dataset, split
+from lora_engine.data.library import Dataset, Library
+from lora_engine.model import load_tokenizer
+from lora_engine.progress import Progress, Report
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything a run needs besides the model itself."""
+
+    model: catalog.ModelFolder
+    tokenizer: Any
+    dataset: Dataset
+    encoded: Encoded
+    train_rows: list[int]
+    """Positions in ``encoded.dataset``."""
+    validation_rows: list[int]
+
+    @property
+    def pad_id(self) -> int:
+        """Any token will do: padding is masked and never learned."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    def train_examples(self, rows: list[int]) -> list[dict[str, list[int]]]:
+        """The training rows at positions ``rows`` of the training share."""
+        return self._examples([self.train_rows[row] for row in rows])
+
+    def validation_batches(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
+        """The validation rows, ``batch_size`` at a time, in file order."""
+        for start in range(0, len(self.validation_rows), batch_size):
+            rows = self.validation_rows[start : start + batch_size]
+            yield collate(self._examples(rows), self.pad_id, device)
+
+    def _examples(self, rows: list[int]) -> list[dict[str, list[int]]]:
+        columns = self.encoded.dataset[rows]
+        return [
+            {"input_ids": input_ids, "labels": labels}
+            for input_ids, labels in zip(columns["input_ids"], columns["labels"], strict=True)
+        ]
+
+
+def prepare(config: TrainConfig, home: Path, out_dir: Path, report: Report) -> Work:
+    """Find the model and the data of ``config`` and turn the rows into tokens.
+
+    Raises:
+        WorkbenchError: the model or the data cannot be used.
+    """
+    library = Library(home)
+    dataset = library.resolve(config.dataset)
+    model = catalog.resolve(config.base_model, home, report)
+    tokenizer = load_tokenizer(model.path)
+    report(Progress(phase="preparing", message="Turning rows into tokens"))
+    encoded = encode_dataset(
+        library.samples(dataset.dataset_id, roles=config.roles),
+        tokenizer,
+        max_length=config.max_length,
+        cache_dir=out_dir / "tokens",
+    )
+    train_rows, validation_rows = split(encoded.dataset, config.validation_share, config.seed)
+    return Work(model, tokenizer, dataset, encoded, list(train_rows), list(validation_rows))
