@@ -1,0 +1,138 @@
+"""Rows → samples that a model can learn from, or what is wrong with them."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from lora_engine.data.conversation import BadRowError, Turns, read_conversation, read_history
+from lora_engine.data.nouns import Problem, Sample, Turn
+from lora_engine.data.rowfile import Batch
+
+Cells = Sequence[str | None]
+Content = Turns | str
+"""What a sample holds: the turns of a conversation, or plain text."""
+
+
+def check_rows(batches: Iterable[Batch], roles: Mapping[str, str]) -> Iterator[Sample | Problem]:
+    """Every row in file order: a sample where it can be used, a problem where not.
+
+    Args:
+        batches: rows with the columns of ``roles``, in that order.
+        roles: role → column, as ``roles.check_roles`` returns them.
+    """
+    read = _reader(roles)
+    seen: dict[int, int] = {}
+    for batch in batches:
+        for line, problem, *cells in zip(batch.lines, batch.problems, *batch.columns, strict=True):
+            if problem:
+                yield problem
+                continue
+            try:
+                content = read(cells)
+            except BadRowError as error:
+                message = f"Line {line} {error.reason}."
+                yield Problem(line=line, kind=error.kind, message=message)
+                continue
+            if (first := seen.setdefault(_fingerprint(content), line)) != line:
+                message = f"Line {line} says the same as line {first}."
+                yield Problem(line=line, kind="duplicate", message=message)
+                continue
+            yield _sample(line, content)
+
+
+def _sample(line: int, content: Content) -> Sample:
+    # already checked: validating a million samples once more takes longer than reading them
+    if isinstance(content, str):
+        return Sample.model_construct(line=line, messages=(), text=content)
+    turns = tuple(Turn.model_construct(role=role, content=text) for role, text in content)
+    return Sample.model_construct(line=line, messages=turns, text="")
+
+
+def _fingerprint(content: Content) -> int:
+    """64 bits that are equal for rows that say the same, apart from space around the texts."""
+    if isinstance(content, str):
+        said = content.strip()
+    else:
+        said = "\x1e".join(f"{role}\x1f{text.strip()}" for role, text in content)
+    return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest(), "little")
+
+
+def _reader(roles: Mapping[str, str]) -> Callable[[Cells], Content]:
+    """A function from the cells of the role columns to what they say; raises BadRowError."""
+    places = {role: place for place, role in enumerate(roles)}
+    for needed, make in (
+        ("messages", _conversation),
+        ("output", _instruction),
+        ("completion", _pair),
+        ("text", _text),
+    ):
+        if needed in roles:
+            return make(_Cells(roles, places))
+    raise AssertionError(f"roles without a shape: {dict(roles)}")
+
+
+class _Cells:
+    """Finds cells by role."""
+
+    def __init__(self, roles: Mapping[str, str], places: Mapping[str, int]) -> None:
+        self._roles = roles
+        self._places = places
+
+    def needed(self, role: str, cells: Cells) -> str:
+        """A cell that must say something."""
+        cell = cells[self._places[role]]
+        if cell and not cell.isspace():
+            return cell
+        if len(cells) > 1 and all(other is None or not other.strip() for other in cells):
+            raise BadRowError("empty", "is empty")
+        if cell is None:
+            raise BadRowError("missing", f"has no “{self._roles[role]}”")
+        raise BadRowError("empty", f"has nothing in “{self._roles[role]}”")
+
+    def optional(self, role: str, cells: Cells) -> str:
+        """A cell that may be empty, or have no column."""
+        place = self._places.get(role)
+        cell = cells[place] if place is not None else None
+        return cell if cell and not cell.isspace() else ""
+
+    def system(self, cells: Cells) -> Turns:
+        """The system turn, if the row has one."""
+        text = self.optional("system", cells)
+        return (("system", text),) if text else ()
+
+
+def _pair(find: _Cells) -> Callable[[Cells], Turns]:
+    def read(cells: Cells) -> Turns:
+        prompt, answer = find.needed("prompt", cells), find.needed("completion", cells)
+        return (*find.system(cells), ("user", prompt), ("assistant", answer))
+
+    return read
+
+
+def _instruction(find: _Cells) -> Callable[[Cells], Turns]:
+    def read(cells: Cells) -> Turns:
+        answer = find.needed("output", cells)
+        given = find.optional("input", cells)
+        task = find.optional("instruction", cells) if given else find.needed("instruction", cells)
+        history = find.optional("history", cells)
+        return (
+            *find.system(cells),
+            *(read_history(history) if history else ()),
+            ("user", f"{task}\n\n{given}" if task and given else task or given),
+            ("assistant", answer),
+        )
+
+    return read
+
+
+def _conversation(find: _Cells) -> Callable[[Cells], Turns]:
+    def read(cells: Cells) -> Turns:
+        turns = read_conversation(find.needed("messages", cells))
+        if turns[0][0] == "system":
+            return turns
+        return (*find.system(cells), *turns)
+
+    return read
+
+
+def _text(find: _Cells) -> Callable[[Cells], str]:
+    return lambda cells: find.needed("text", cells)

@@ -1,0 +1,133 @@
+"""A cell that holds a whole conversation → turns: OpenAI and ShareGPT names, as JSON text."""
+
+import ast
+import json
+from typing import Any, get_args
+
+from lora_engine.data.nouns import ProblemKind, Role
+
+Turns = tuple[tuple[str, str], ...]
+"""(role, content) of each turn; roles as in ``Role``."""
+
+SPEAKERS: dict[str, Role] = {
+    **dict.fromkeys(("user", "human", "prompter", "用户", "人类"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "model", "bot", "ai", "chatgpt", "助手"), "assistant"),
+    **dict.fromkeys(("system", "developer", "系统"), "system"),
+}
+LISTS = ("messages", "conversations", "conversation")
+LONGEST_LITERAL = 1_000_000
+"""Characters of a Python literal that is parsed; JSON has no limit."""
+
+
+class BadRowError(Exception):
+    """A row cannot be used; ``reason`` goes on after "Line 7"."""
+
+    def __init__(self, kind: ProblemKind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind: ProblemKind = kind
+        self.reason = reason
+
+
+def is_conversation(cell: str) -> bool:
+    """Whether a cell holds a list of turns, usable or not."""
+    if cell.lstrip()[:1] not in ("[", "{"):
+        return False
+    try:
+        turns = _list_of_turns(_parse(cell))
+    except BadRowError:
+        return False
+    return bool(turns) and all(
+        isinstance(turn, dict) and bool({"role", "from"} & turn.keys()) for turn in turns
+    )
+
+
+def read_conversation(cell: str) -> Turns:
+    """The turns of a cell such as ``[{"role": "user", "content": "Hi"}, …]``.
+
+    Two turns of one speaker in a row and an open end are allowed, as in the training data of
+    most chat models; a model whose template refuses them tells so later.
+
+    Raises:
+        BadRowError: it cannot be read or holds nothing that an assistant learns.
+    """
+    turns = tuple(
+        _turn(turn, number) for number, turn in enumerate(_list_of_turns(_parse(cell)), start=1)
+    )
+    if not turns:
+        raise BadRowError("empty", "has a conversation without turns")
+    if all(role != "assistant" for role, _ in turns):
+        raise BadRowError("broken", "has no turn of the assistant, so nothing can be learned")
+    if any(role == "system" for role, _ in turns[1:]):
+        raise BadRowError("broken", "has a system turn that is not the first turn")
+    return turns
+
+
+def read_history(cell: str) -> Turns:
+    """The turns of ``[["question", "answer"], …]``, or of a list of turns.
+
+    Raises:
+        BadRowError: it cannot be read.
+    """
+    pairs = _list_of_turns(_parse(cell))
+    if all(isinstance(pair, dict) for pair in pairs):
+        return tuple(_turn(turn, number) for number, turn in enumerate(pairs, start=1))
+    turns: list[tuple[str, str]] = []
+    for pair in pairs:
+        match pair:
+            case [str(question), str(answer)]:
+                turns += [("user", question), ("assistant", answer)]
+            case _:
+                raise BadRowError("broken", "has earlier turns that are not pairs of two texts")
+    return tuple(turns)
+
+
+def _parse(cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except RecursionError:
+        raise BadRowError("broken", "has a conversation that is nested too deeply") from None
+    except ValueError:
+        pass
+    try:  # what pandas writes for a list: [{'role': 'user', …}]
+        return ast.literal_eval(cell.strip()) if len(cell) < LONGEST_LITERAL else None
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise BadRowError("broken", "has a conversation that is not valid JSON") from None
+
+
+def _list_of_turns(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = next((value[name] for name in LISTS if name in value), value)
+    if not isinstance(value, list):
+        raise BadRowError("broken", "has a conversation that is not a list of turns")
+    return value
+
+
+def _turn(turn: Any, number: int) -> tuple[str, str]:
+    if not isinstance(turn, dict):
+        raise BadRowError("broken", f"has a turn {number} that is not an object")
+    speaker = turn.get("role", turn.get("from"))
+    content = _content(turn.get("content", turn.get("value", turn.get("text"))), number)
+    role = SPEAKERS.get(speaker.strip().casefold()) if isinstance(speaker, str) else None
+    if role is None:
+        known = ", ".join(get_args(Role))
+        shown = f"“{str(speaker)[:40]}”" if speaker is not None else "nobody"
+        raise BadRowError("broken", f"has turn {number} by {shown}; only {known} can speak")
+    if not content.strip() and role != "system":
+        raise BadRowError("empty", f"has an empty turn {number} by the {role}")
+    return role, content
+
+
+def _content(content: Any, number: int) -> str:
+    """The text of a turn, which OpenAI also writes as a list of parts."""
+    match content:
+        case str():
+            return content
+        case None:
+            raise BadRowError("missing", f"has a turn {number} without content")
+        case bool() | int() | float():
+            return json.dumps(content)
+        case [*parts] if all(
+            isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts
+        ):
+            return "".join(part["text"] for part in parts)
+    raise BadRowError("broken", f"has a turn {number} that is not text")

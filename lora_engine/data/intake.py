@@ -1,0 +1,154 @@
+"""Taking a file in: copy and hash it, write its rows to disk, guess its roles, check its rows."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from lora_engine.data.check import check_rows
+from lora_engine.data.nouns import Dataset, Problem, Sample
+from lora_engine.data.read import open_source
+from lora_engine.data.roles import guess, task_of
+from lora_engine.data.rowfile import read_rows, write_rows
+from lora_engine.errors import DataError
+
+OnProgress = Callable[[float, str], None]
+"""Called with the share done, from 0 to 1, and a sentence."""
+
+COPY_BYTES = 1 << 20
+KEPT_PROBLEMS = 1000
+ROWS_FOR_GUESS = 1000
+COPIED, READ = 0.1, 0.6
+"""Shares of the whole work at which the file is copied and its rows are on disk."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A copy of the person's file in the folder of its data set."""
+
+    dataset_id: str
+    path: Path
+    file_name: str
+
+
+def keep_file(source: Path, folder: Path, tell: OnProgress) -> Original:
+    """Copy a file into ``folder`` and name it by its content; raises OSError."""
+    suffix = source.suffix.lower()
+    path = folder / f"original{suffix if re.fullmatch(r'[.][a-z0-9]{1,10}', suffix) else ''}"
+    size, done = max(1, source.stat().st_size), 0
+    digest = hashlib.sha256()
+    with source.open("rb") as old, path.open("wb") as new:
+        while chunk := old.read(COPY_BYTES):
+            digest.update(chunk)
+            new.write(chunk)
+            done += len(chunk)
+            tell(COPIED * min(1.0, done / size), "Copying the file")
+    return Original(digest.hexdigest()[:16], path, source.name)
+
+
+def read_in(original: Original, name: str, tell: OnProgress) -> Dataset:
+    """Write the rows beside ``original`` and find out what they are.
+
+    Raises:
+        DataError: the file is no table, or not one of its rows can be read.
+    """
+    rows_path = original.path.with_name("rows.arrow")
+
+    def on_rows(share: float) -> None:
+        tell(COPIED + (READ - COPIED) * share, "Reading the rows")
+
+    with open_source(original.path) as source:
+        total_rows = write_rows(rows_path, source, on_rows)
+        guessed = guess(source.columns, _first_rows(rows_path, source.columns, total_rows))
+        dataset = Dataset(
+            dataset_id=original.dataset_id,
+            name=name,
+            file_name=original.file_name,
+            created_at=datetime.now(UTC).isoformat(),
+            format=source.format,
+            encoding=source.encoding,
+            delimiter=source.delimiter,
+            columns=tuple(source.columns),
+            roles=guessed.roles,
+            roles_note=guessed.note,
+            task=task_of(guessed.roles),
+            rows=0,
+            total_rows=total_rows,
+            notes=tuple(source.notes),
+        )
+    return checked(dataset, rows_path, tell)
+
+
+def checked(dataset: Dataset, rows_path: Path, tell: OnProgress) -> Dataset:
+    """``dataset`` with its task, counts and problems as its roles make them."""
+    places = [dataset.columns.index(column) for column in dataset.roles.values()]
+    count = _Count()
+    for number, row in enumerate(check_rows(read_rows(rows_path, places), dataset.roles)):
+        count.add(row)
+        if number % 8192 == 0:
+            tell(READ + (1 - READ) * number / dataset.total_rows, "Checking the rows")
+    tell(1.0, "Checking the rows")
+    return dataset.model_copy(
+        update={
+            "task": task_of(dataset.roles),
+            "rows": count.rows,
+            "problems": tuple(count.problems),
+            "problem_count": sum(count.kinds.values()),
+            "problem_kinds": dict(count.kinds),
+            "characters": count.characters,
+            "longest_characters": count.longest,
+        }
+    )
+
+
+class _Count:
+    """What is found while the rows are checked."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.characters = 0
+        self.longest = 0
+        self.problems: list[Problem] = []
+        self.kinds: Counter[str] = Counter()
+
+    def add(self, row: Sample | Problem) -> None:
+        if isinstance(row, Problem):
+            self.kinds[row.kind] += 1
+            if len(self.problems) < KEPT_PROBLEMS:
+                self.problems.append(row)
+            return
+        length = len(row.text) + sum(len(turn.content) for turn in row.messages)
+        self.rows += 1
+        self.characters += length
+        self.longest = max(self.longest, length)
+
+
+def _first_rows(
+    rows_path: Path, columns: Sequence[str], total_rows: int
+) -> list[tuple[str | None, ...]]:
+    """The first readable rows; raises DataError where there is none."""
+    problem = None
+    rows: list[tuple[str | None, ...]] = []
+    for batch in read_rows(rows_path, range(len(columns))):
+        problem = problem or next(filter(None, batch.problems), None)
+        readable = (
+            cells
+            for bad, cells in zip(batch.problems, zip(*batch.columns, strict=True), strict=True)
+            if bad is None
+        )
+        rows += islice(readable, ROWS_FOR_GUESS - len(rows))
+        if len(rows) >= ROWS_FOR_GUESS:
+            break
+    if rows:
+        return rows
+    if problem is None:
+        raise DataError("The file has a header but no row below it; add at least one row.")
+    if total_rows == 1:
+        raise DataError(f"The only row of the file cannot be read: {problem.message}")
+    raise DataError(
+        f"None of the {total_rows:,} rows can be read, the first because: {problem.message}"
+    )

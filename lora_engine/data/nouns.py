@@ -1,0 +1,81 @@
+"""What the data part speaks of: turns, samples, problems and data sets. All frozen."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Role = Literal["system", "user", "assistant"]
+ProblemKind = Literal["empty", "missing", "broken", "duplicate", "too_long"]
+DataTask = Literal["chat", "text"]
+Format = Literal["csv", "tsv", "text", "json", "jsonl"]
+
+
+class Noun(BaseModel):
+    """Frozen, and nothing in it that has no name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(Noun):
+    """One row's trouble in plain words."""
+
+    line: int
+    """Line of the original file on which the row begins; the first line is 1."""
+    kind: ProblemKind
+    message: str
+    """A sentence that names the line and the reason."""
+
+
+class Turn(Noun):
+    """What one speaker says at one time."""
+
+    role: Role
+    content: str
+
+
+class Sample(Noun):
+    """One usable row as the model sees it: a conversation, or plain text."""
+
+    line: int
+    messages: tuple[Turn, ...] = ()
+    """The conversation; empty for plain text."""
+    text: str = ""
+    """The plain text; empty for a conversation."""
+
+
+class Dataset(Noun):
+    """A kept file, what its columns mean, and what was found in its rows."""
+
+    dataset_id: str
+    """The first 16 hex digits of the file's sha256: the same bytes are the same data set."""
+    name: str
+    file_name: str
+    """Name of the original file, which is kept beside the rows."""
+    created_at: str
+    """ISO 8601, UTC."""
+    format: Format
+    encoding: str
+    """Python's name of the text encoding."""
+    delimiter: str = ""
+    """What separates the columns of a table; empty for JSON and for one column."""
+    columns: tuple[str, ...]
+    roles: dict[str, str]
+    """Role name → column name."""
+    task: DataTask
+    rows: int
+    """Usable rows."""
+    total_rows: int
+    """All rows, usable or not."""
+    problems: tuple[Problem, ...] = ()
+    """The first 1000, in file order."""
+    problem_count: int = 0
+    problem_kinds: dict[str, int] = {}
+    """How many problems there are of each kind that occurs."""
+    characters: int = 0
+    """Characters of all usable rows together."""
+    longest_characters: int = 0
+    """Characters of the longest usable row."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was decided while reading, such as that there is no header."""
+    roles_note: str = ""
+    """A sentence where the roles are a guess that no column name supports; else empty."""

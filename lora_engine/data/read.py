@@ -1,0 +1,105 @@
+"""A file → its columns and rows, whatever its format, encoding and delimiter."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from lora_engine.data import charset, dialect, jsons, tables
+from lora_engine.data.jsons import Value
+from lora_engine.data.lines import Lines, Source
+from lora_engine.errors import DataError
+
+SAMPLE_CHARACTERS = 1 << 18
+JSON_START = re.compile(r'\[\s*[\[{\]]|\{\s*["{}]')
+JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
+
+Kind = Literal["table", "json_lines", "json_list", "json_object"]
+
+
+@contextmanager
+def open_source(path: Path, suffix: str = "", head: int | None = None) -> Iterator[Source]:
+    """Open a CSV, TSV, semicolon, text, JSON or JSON Lines file.
+
+    Args:
+        path: the file.
+        suffix: the suffix of its original name, such as ``.csv``; empty means that of ``path``.
+        head: read only so many rows; None means all.
+
+    Raises:
+        DataError: it is no table, or cannot be read.
+    """
+    suffix = (suffix or path.suffix).lower()
+    try:
+        found = charset.detect(path)
+        with Lines(path, found) as lines:
+            sample = lines.text.read(SAMPLE_CHARACTERS)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DataError(f"The file {path.name} cannot be read: {reason}.") from None
+    complete = len(sample) < SAMPLE_CHARACTERS
+    kind = _kind(sample, suffix, complete)
+    with Lines(path, found) as lines:
+        if kind == "table":
+            layout = dialect.detect(sample, complete=complete, suffix=suffix)
+            source = tables.read_table(lines, layout)
+        else:
+            source = _json(path, lines, kind, head)
+        if found.lossy:
+            source.notes.append(
+                f"The file is read as {found.encoding}, but some bytes do not fit; "
+                "the rows that hold them are left out."
+            )
+        source.rows = islice(source.rows, head)
+        yield source
+
+
+def _kind(sample: str, suffix: str, complete: bool) -> Kind:
+    """How to read a file that begins with ``sample``."""
+    text = sample.lstrip()
+    if suffix == ".json" and text[:1] not in ("[", "{"):
+        raise DataError("This file is named .json, but its text does not begin with [ or {.")
+    if suffix not in (".json", *JSON_LINES_SUFFIXES) and not JSON_START.match(text):
+        return "table"
+    if text.startswith("["):
+        return "json_list"
+    if suffix in JSON_LINES_SUFFIXES:
+        return "json_lines"
+    first, *rest = [line for line in text.split("\n") if line.strip()][:50]
+    if _is_object(first):
+        return "json_object" if complete and not rest else "json_lines"
+    # a first line that is broken, or the first line of one big object
+    return "json_lines" if sum(map(_is_object, rest)) > len(rest) / 2 else "json_object"
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _json(path: Path, lines: Lines, kind: Kind, head: int | None) -> Source:
+    """JSON is read twice: first for the names of all fields, then for the rows."""
+    readers = {
+        "json_lines": jsons.json_lines,
+        "json_list": jsons.json_list,
+        "json_object": jsons.json_object,
+    }
+
+    def values(of: Lines) -> Iterator[Value]:
+        return islice(readers[kind](of), head)
+
+    with Lines(path, lines.charset) as first_pass:
+        columns = jsons.column_names(values(first_pass), tables.MOST_COLUMNS)
+    return Source(
+        format="jsonl" if kind == "json_lines" else "json",
+        encoding=lines.charset.encoding,
+        delimiter="",
+        columns=columns,
+        rows=jsons.as_rows(values(lines), columns),
+        fraction=lines.fraction,
+    )

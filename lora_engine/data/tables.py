@@ -1,0 +1,86 @@
+"""CSV, TSV, semicolon and plain text files → columns and rows."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+from lora_engine.data.dialect import Layout
+from lora_engine.data.lines import READ_ERROR, Lines, Row, Source
+from lora_engine.data.nouns import ProblemKind
+from lora_engine.data.records import NO_DELIMITER, Records
+from lora_engine.errors import DataError
+
+MOST_COLUMNS = 1000
+
+
+def read_table(lines: Lines, layout: Layout) -> Source:
+    """The rows of a delimited file; a row of another width than the header is a problem.
+
+    Raises:
+        DataError: it has no line, or its header cannot be used.
+    """
+    records = Records(lines, layout.dialect)
+    numbered = iter(records)
+    first = next(((number, cells) for number, cells in numbered if cells), None)
+    if first is None:
+        raise DataError("The file is empty; choose one with a header and at least one row.")
+    number, cells = first
+    notes = []
+    if layout.has_header:
+        columns = _column_names(cells)
+    else:
+        columns = [f"column {place}" for place in range(1, len(cells) + 1)]
+        numbered = chain([first], numbered)
+        notes.append(
+            f"Line {number} looks like a row, not like a header: the columns have numbers."
+        )
+    if len(columns) > MOST_COLUMNS:
+        raise DataError(f"The header has {len(columns)} columns; at most {MOST_COLUMNS} are read.")
+    records.width = len(columns)
+    delimiter = layout.dialect.delimiter
+    plain = delimiter == NO_DELIMITER and not layout.has_header
+    return Source(
+        format="text" if plain else "tsv" if delimiter == "\t" else "csv",
+        encoding=lines.charset.encoding,
+        delimiter="" if delimiter == NO_DELIMITER else delimiter,
+        columns=columns,
+        rows=_rows(numbered, len(columns), lines.charset.lossy, plain),
+        fraction=lines.fraction,
+        notes=notes,
+    )
+
+
+def _column_names(header: list[str]) -> list[str]:
+    """The header's names without spaces around them; a nameless column gets its number."""
+    names = [cell.strip() or f"column {place}" for place, cell in enumerate(header, start=1)]
+    for place, name in enumerate(names):
+        if (before := names.index(name)) < place:
+            raise DataError(
+                f"The header has the name “{name}” twice, in columns {before + 1} and "
+                f"{place + 1}; give each column its own name."
+            )
+    return names
+
+
+def _rows(
+    numbered: Iterator[tuple[int, list[str]]], width: int, lossy: bool, plain: bool
+) -> Iterator[Row]:
+    """Records as rows; empty lines are worth a word only between rows of a table."""
+    empty: tuple[int, int] | None = None
+    for number, cells in numbered:
+        if not cells:
+            empty = (empty[0] if empty else number, number)
+            continue
+        if empty and not plain:
+            yield Row.empty(*empty)
+        empty = None
+        if len(cells) != width:
+            kind: ProblemKind = "missing" if len(cells) < width else "broken"
+            yield Row.bad(number, kind, f"has {_cells(len(cells))}, but the header has {width}")
+        elif lossy and any(READ_ERROR in cell for cell in cells):
+            yield Row.bad(number, "broken", "holds bytes that are not in the file's encoding")
+        else:
+            yield Row(number, cells)
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
