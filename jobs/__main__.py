@@ -10,12 +10,16 @@ from pathlib import Path
 
 from jobs.devices import detect
 from jobs.store import Store
-from jobs.worker import Worker
+from jobs.worker import CHILD, PATIENT, Timing, Worker
 from lora_engine.catalog import DEFAULT_HOME
 from lora_engine.errors import WorkbenchError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    timing: Timing = PATIENT,
+    child: Sequence[str] = CHILD,
+) -> int:
     """Run the worker; 0 after Ctrl-C, 1 where the data folder cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m jobs", description="Train the queued runs.")
     parser.add_argument("--data-dir", type=Path, default=DEFAULT_HOME)
@@ -30,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     with contextlib.closing(store):
-        worker = Worker(store, detect(given.device))
+        worker = Worker(store, detect(given.device), timing, child)
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), lambda *_: worker.stop())

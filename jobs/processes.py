@@ -51,6 +51,8 @@ def send(process: subprocess.Popen[bytes], line: bytes) -> bool:
 
 def kill_tree(process: subprocess.Popen[bytes], patience_seconds: float = 10) -> None:
     """End a child and all of its descendants at once, and wait for the child."""
+    if process.poll() is not None:
+        return  # its number may already be another process's
     family = _descendants(process.pid)
     process.kill()
     _kill(family)

@@ -3,7 +3,6 @@
 import errno
 import re
 import signal
-import sqlite3
 from pathlib import Path
 
 from jobs.job import Job
@@ -36,20 +35,18 @@ def of_exception(error: BaseException, config: TrainConfig) -> str:
 def of_exit(code: int, last_words: str, config: TrainConfig, memory_ran_out: bool) -> str:
     """A reason for a child that ended without giving one, and its last words.
 
-    ``code`` is ``Popen.returncode``: a signal's number with a minus sign, or the exit code.
+    ``code`` is ``Popen.returncode``.
     """
     if memory_ran_out or says_out_of_memory(last_words):
         reason = out_of_memory(config)
-    elif code < 0:
-        hint = ", which often means that the machine ran out of memory" if code == -SIGKILL else ""
+    elif code == -SIGKILL:
         reason = (
-            f"The training process was ended from outside ({_signal_name(-code)}){hint}: "
-            "press Resume to go on from the last checkpoint."
+            "The training process was ended from outside (SIGKILL), often because the machine ran "
+            "out of memory: press Resume to go on from the last checkpoint."
         )
     else:
-        shown = code if code < 256 else hex(code)
         reason = (
-            f"The training process ended unexpectedly (exit code {shown}): see the log, or press "
+            f"The training process ended unexpectedly ({exit_name(code)}): see the log, or press "
             "Resume to go on from the last checkpoint."
         )
     return f"{reason} Its last words: {last_words}" if last_words else reason
@@ -75,10 +72,11 @@ def cheaper_settings(config: TrainConfig) -> list[str]:
     """Changes that need less memory, the most helpful one first; never empty."""
     tries = []
     if config.batch_size > 1:
-        half = config.batch_size // 2
-        steps = -(-config.batch_size * config.gradient_accumulation_steps // half)
+        batch = config.batch_size
+        half = next(size for size in range(batch // 2, 0, -1) if batch % size == 0)
+        steps = batch // half * config.gradient_accumulation_steps
         tries.append(
-            f"batch size {half} instead of {config.batch_size} "
+            f"batch size {half} instead of {batch} "
             f"(with gradient accumulation {steps} it learns the same)"
         )
     if config.max_length > 64:
@@ -104,26 +102,40 @@ def says_out_of_memory(text: str) -> bool:
     return bool(_OUT_OF_MEMORY.search(text))
 
 
-def memory_kills(counters: Path = Path("/proc/vmstat")) -> int | None:
-    """How many processes Linux has killed for want of memory; ``None`` where nobody counts."""
-    try:
-        text = counters.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        return None
-    found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
-    return int(found[1]) if found else None
+class MemoryKills:
+    """Linux's count of processes ended for want of memory, compared with an earlier moment."""
+
+    def __init__(self, counters: Path = Path("/proc/vmstat")) -> None:
+        self._counters = counters
+        self._before = self._count()
+
+    def explain(self, code: int) -> bool:
+        """Whether a child that ended with this code was ended for want of memory since then."""
+        return code == -SIGKILL and self._count() > self._before
+
+    def _count(self) -> int:
+        try:
+            text = self._counters.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return 0
+        found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+
+def exit_name(code: int) -> str:
+    """How a process ended; ``code`` is ``Popen.returncode``, a signal's with a minus sign."""
+    if code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit code {code if code < 256 else hex(code)}"
 
 
 def _is_disk_full(error: BaseException) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-    # safetensors and torch wrap the system's error in their own and keep its text.
+    numbers = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    if isinstance(error, OSError) and error.errno in numbers:
+        return True
+    # safetensors, torch and SQLite wrap the system's error in their own and keep its text.
     full = ("No space left on device", "database or disk is full")
-    return isinstance(error, RuntimeError | sqlite3.Error) and any(x in str(error) for x in full)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    return any(text in str(error) for text in full)

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import faulthandler
 import logging
+import re
 import sys
 import threading
 import time
@@ -141,14 +142,13 @@ class Run:
             self._end(result)
 
     def report(self, progress: Progress) -> None:
-        """Keep a report: a few a second, every new phase and measurement, and always the last."""
-        before = self._written
-        new_phase = before is None or progress.phase != before.phase
-        if new_phase:
+        """Keep a report: a few a second, everything new, and always the last."""
+        news = self._written is None or _topic(progress) != _topic(self._written)
+        if news:
             self.flush()
         due = time.monotonic() - self._written_at >= WRITE_SECONDS
-        if new_phase or due or progress.eval_loss is not None:
-            self._write(progress, new_phase)
+        if news or due or progress.eval_loss is not None:
+            self._write(progress, news)
         else:
             self._waiting = progress
 
@@ -193,6 +193,11 @@ class Run:
     def _fail(self, reason: str) -> None:
         log.error("%s", reason)
         self._store.fail(self._job_id, self._worker, reason)
+
+
+def _topic(progress: Progress) -> str:
+    """What a report is about: its phase and message, whatever the numbers in it."""
+    return re.sub(r"[\d.,]+", "", f"{progress.phase} {progress.message}")
 
 
 def describe(progress: Progress) -> str:

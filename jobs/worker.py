@@ -43,6 +43,9 @@ class Timing:
     """From Ctrl-C to an end by force; container managers allow ten seconds."""
 
 
+PATIENT = Timing()
+
+
 @dataclass
 class Child:
     """A job in training."""
@@ -50,15 +53,8 @@ class Child:
     job: Job
     process: subprocess.Popen[bytes]
     beaten_at: float
-    memory_kills: int | None
+    memory_kills: reasons.MemoryKills
     ending_since: float | None = None
-
-    def memory_ran_out(self, code: int) -> bool:
-        """Whether Linux seems to have killed it for want of memory."""
-        kills = reasons.memory_kills()
-        if kills is None or self.memory_kills is None:
-            return False
-        return code == -reasons.SIGKILL and kills > self.memory_kills
 
 
 class Worker:
@@ -71,7 +67,7 @@ class Worker:
         self,
         store: Store,
         devices: Sequence[Device],
-        timing: Timing = Timing(),
+        timing: Timing = PATIENT,
         child: Sequence[str] = CHILD,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -137,7 +133,7 @@ class Worker:
             self._store.fail(job.id, self.name, reasons.of_exception(error, job.config))
             return
         log.info("%s: started on %s", job.name, device.name)
-        self._children[device.name] = Child(job, process, time.monotonic(), reasons.memory_kills())
+        self._children[device.name] = Child(job, process, time.monotonic(), reasons.MemoryKills())
 
     def _watch(self, child: Child) -> bool:
         """Beat for a child and end it where it does not end itself; False once it is gone."""
@@ -183,7 +179,7 @@ class Worker:
                 store.cancel_done(job.id, self.name, reasons.of_stop(store.get(job.id), path))
             else:
                 words = logs.last_words(store.log_path(job.id))
-                reason = reasons.of_exit(code, words, job.config, child.memory_ran_out(code))
+                reason = reasons.of_exit(code, words, job.config, child.memory_kills.explain(code))
                 store.fail(job.id, self.name, reason)
         log.info("%s: its process has ended (exit code %s)", job.name, code)
 

@@ -1,0 +1,60 @@
+"""Devices, with a driver's program that is not there, or says what a test wants."""
+
+import sys
+
+import pytest
+
+from jobs.devices import Device, detect
+
+DRIVER_SAYS = """GPU 0: NVIDIA H100 (UUID: GPU-1)
+  MIG 1g.10gb     Device  0: (UUID: MIG-1)
+GPU 1: NVIDIA H100 (UUID: GPU-2)
+"""
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def install(says, code=0):
+        program = tmp_path / "nvidia-smi"
+        program.write_text(
+            f"#!{sys.executable}\nimport sys\nsys.stdout.write({says!r})\nsys.exit({code})\n"
+        )
+        program.chmod(0o755)
+
+    return install
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_machine_without_a_driver():
+    assert detect() == [Device("cpu", "auto")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the driver's program is a script")
+def test_every_cuda_device_is_a_place_of_its_own(driver):
+    driver(DRIVER_SAYS)
+    assert [device.name for device in detect()] == ["cuda:0", "cuda:1"]
+    assert detect()[1].engine_device == "auto"
+    assert detect()[1].environment["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the driver's program is a script")
+def test_a_driver_that_fails_counts_as_none(driver):
+    driver("GPU 0: made up", code=9)
+    assert [device.name for device in detect()] == ["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"), [("", ["cpu"]), ("-1", ["cpu"]), ("2, 3", ["cuda:2", "cuda:3"])]
+)
+def test_what_the_person_hides_stays_hidden(driver, monkeypatch, visible, names):
+    driver(DRIVER_SAYS)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [device.name for device in detect()] == names
+
+
+def test_one_named_device():
+    assert [device.name for device in detect("cuda:1")] == ["cuda:1"]
+    assert detect("cpu") == [Device("cpu", "cpu")]

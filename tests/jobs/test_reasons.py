@@ -1,0 +1,106 @@
+"""Deaths in plain words."""
+
+import errno
+import sqlite3
+
+import pytest
+
+from jobs import reasons
+from lora_engine.config import LoraConfig
+from tests.jobs.queue_helpers import settings
+
+
+def config(**values):
+    return settings().model_copy(update=values)
+
+
+def test_cheaper_settings_come_from_the_jobs_own():
+    dear = config(
+        batch_size=8,
+        gradient_accumulation_steps=3,
+        max_length=1024,
+        lora=LoraConfig(r=16, target_modules=("q", "k", "v")),
+    )
+    assert reasons.cheaper_settings(dear) == [
+        "batch size 4 instead of 8 (with gradient accumulation 6 it learns the same)",
+        "maximum length 512 instead of 1024",
+        "rank r 8 instead of 16",
+        "fewer target modules than 3",
+        "a smaller base model",
+    ]
+
+
+@pytest.mark.parametrize(("batch", "cheaper", "steps"), [(2, 1, 2), (7, 1, 7), (9, 3, 3)])
+def test_the_cheaper_batch_divides_the_dear_one(batch, cheaper, steps):
+    first = reasons.cheaper_settings(config(batch_size=batch))[0]
+    assert first.startswith(f"batch size {cheaper} instead of {batch} ")
+    assert f"accumulation {steps} it" in first
+
+
+def test_nothing_left_to_save_but_the_model():
+    least = config(batch_size=1, max_length=64, lora=LoraConfig(r=1))
+    assert reasons.out_of_memory(least) == (
+        "The machine ran out of memory: try a smaller base model."
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA"),
+    ],
+)
+def test_memory_errors_of_all_kinds_are_known(error):
+    assert reasons.of_exception(error, config()).startswith("The machine ran out of memory: try")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        sqlite3.OperationalError("database or disk is full"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_known(error):
+    assert reasons.of_exception(error, config()).startswith("The disk is full: free some space")
+
+
+def test_other_errors_show_no_detail():
+    said = reasons.of_exception(ValueError("/home/someone/secret"), config())
+    assert "ValueError" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "memory", "says"),
+    [
+        (-9, "", True, "The machine ran out of memory: try"),
+        (-9, "", False, "ended from outside (SIGKILL), often because"),
+        (-6, "terminate called: std::bad_alloc", False, "The machine ran out of memory: try"),
+        (-11, "", False, "ended unexpectedly (SIGSEGV)"),
+        (1, "goodbye", False, "ended unexpectedly (exit code 1)"),
+        (0xC0000005, "", False, "(exit code 0xc0000005)"),
+    ],
+)
+def test_unexplained_ends(code, words, memory, says):
+    said = reasons.of_exit(code, words, config(), memory)
+    assert says in said
+    assert said.endswith(words)
+
+
+def test_linuxs_count_of_memory_kills(tmp_path):
+    counters = tmp_path / "vmstat"
+    counters.write_text("pgfault 9\noom_kill 4\n")
+    kills = reasons.MemoryKills(counters)
+    assert not kills.explain(-9)
+    counters.write_text("pgfault 9\noom_kill 5\n")
+    assert kills.explain(-9)
+    assert not kills.explain(1)
+    counters.unlink()
+    assert not kills.explain(-9)

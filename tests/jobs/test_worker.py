@@ -1,0 +1,301 @@
+"""The worker with real child processes: ends of every kind, and who notices."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+
+from jobs.devices import Device
+from jobs.store import JobStatus
+from jobs.worker import Timing, Worker
+from tests.jobs.queue_helpers import (
+    FAKE_CHILD,
+    QUICK,
+    at_step,
+    ended,
+    learned,
+    settings,
+    start_worker,
+    starts,
+    unix_only,
+    until,
+    working,
+)
+
+LONG = {"steps": 100_000, "seconds": 0.01}
+
+
+def is_gone(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def child_pid(store, job_id):
+    return until(lambda: starts(store, job_id))[-1]["pid"]
+
+
+def test_jobs_are_trained_one_after_another(store):
+    first, second = store.enqueue(settings(5)), store.enqueue(settings(2))
+    with working(store):
+        done = ended(store, second.id)
+    assert done.status is JobStatus.succeeded
+    done = store.get(first.id)
+    assert (done.status, done.step, done.total_steps) == (JobStatus.succeeded, 5, 5)
+    assert (done.loss, done.metrics) == (0.2, {"steps": 5, "loss": None})
+    assert done.finished_at <= store.get(second.id).started_at
+    assert store.progress(first.id)[-1].step == 5
+    assert store.adapter_zip(first.id) is not None
+    assert store.log_tail(first.id).endswith("Done")
+    assert "Training, step 5 of 5, loss 0.2000" in store.log_tail(first.id)
+
+
+def test_the_child_leaves_the_processor_to_others(store):
+    job = store.enqueue(settings(**LONG))
+    with working(store):
+        pid = child_pid(store, job.id)
+        assert psutil.Process(pid).nice() > psutil.Process().nice()
+
+
+def test_a_bad_input_is_told_in_the_engines_own_sentence(store):
+    job = store.enqueue(settings(first="bad data"))
+    with working(store):
+        done = ended(store, job.id)
+    assert done.status is JobStatus.failed
+    assert done.error == "The file holds no rows: choose another one."
+    assert "Traceback" not in store.log_tail(job.id)
+
+
+def test_a_bug_is_told_plainly_and_its_traceback_stays_in_the_log(store):
+    job = store.enqueue(settings(first="bug"))
+    with working(store):
+        done = ended(store, job.id)
+    assert done.status is JobStatus.failed
+    assert done.error == (
+        "Training ended because of an unexpected error (KeyError): the log has the details."
+    )
+    assert "Traceback" in store.log_tail(job.id)
+
+
+@pytest.mark.parametrize("what", ["memory", "torch memory"])
+def test_out_of_memory_is_told_with_cheaper_settings(store, what):
+    job = store.enqueue(settings(first=what).model_copy(update={"batch_size": 6}))
+    with working(store):
+        done = ended(store, job.id)
+    assert done.error == (
+        "The machine ran out of memory: try batch size 3 instead of 6 (with gradient "
+        "accumulation 2 it learns the same), maximum length 256 instead of 512, rank r 4 "
+        "instead of 8 or a smaller base model."
+    )
+
+
+def test_a_child_that_just_ends_leaves_its_last_words(store):
+    job = store.enqueue(settings(first="exit"))
+    with working(store):
+        done = ended(store, job.id)
+    assert done.status is JobStatus.failed
+    assert "(exit code 3)" in done.error
+    assert done.error.endswith("goodbye \ufffd\ufffd world")
+
+
+@unix_only
+def test_a_crash_in_native_code_is_noticed(store):
+    job = store.enqueue(settings(first="crash"))
+    with working(store):
+        done = ended(store, job.id)
+    assert "(SIGABRT)" in done.error
+    assert "Fatal Python error: Aborted" in done.error
+    assert "File" not in done.error
+
+
+@unix_only
+def test_a_killed_child_is_noticed_and_can_go_on(store):
+    job = store.enqueue(settings(40, at={"20": "hang"}))
+    with working(store):
+        until(lambda: learned(store, job.id) == 19)
+        os.kill(child_pid(store, job.id), signal.SIGKILL)
+        dead = ended(store, job.id)
+        assert dead.status is JobStatus.failed
+        assert dead.error.startswith("The training process was ended from outside (SIGKILL)")
+        assert "Its last words: " in dead.error
+        store.resume(job.id)
+        assert ended(store, job.id).status is JobStatus.succeeded
+    assert [start["from"] for start in starts(store, job.id)] == [0, 19]
+
+
+def test_stop_keeps_what_was_learned_and_resume_goes_on(store):
+    job = store.enqueue(settings(80, seconds=0.02))
+    with working(store):
+        at_step(store, job.id, 3)
+        assert store.request_cancel(job.id).cancel_requested
+        stopped = ended(store, job.id)
+        assert stopped.status is JobStatus.cancelled
+        steps = stopped.metrics["steps"]
+        assert 3 <= steps < 80
+        assert stopped.message == (
+            f"Stopped after {steps} of 80 updates; what was learned is kept."
+        )
+        assert store.adapter_zip(job.id) is not None
+        store.resume(job.id)
+        done = ended(store, job.id)
+    assert (done.status, done.metrics["steps"]) == (JobStatus.succeeded, 80)
+    assert [start["from"] for start in starts(store, job.id)] == [0, steps]
+
+
+def test_a_child_that_does_not_stop_is_ended_by_force(store):
+    job = store.enqueue(settings(9, at={"4": "hang"}))
+    with working(store, stop_grace=0.3):
+        until(lambda: learned(store, job.id) == 3)
+        store.request_cancel(job.id)
+        stopped = ended(store, job.id)
+    assert stopped.status is JobStatus.cancelled
+    assert stopped.message == (
+        "Stopped before it was saved; Resume goes on from the last checkpoint."
+    )
+    assert until(lambda: is_gone(child_pid(store, job.id)))
+
+
+def test_before_the_first_update_a_stop_does_not_wait(store):
+    job = store.enqueue(settings(first="hang"))
+    with working(store, early_stop_grace=0.1, stop_grace=600):
+        child_pid(store, job.id)
+        store.request_cancel(job.id)
+        stopped = ended(store, job.id)
+    assert (stopped.status, stopped.message) == (
+        JobStatus.cancelled,
+        "Stopped before anything was learned.",
+    )
+
+
+def test_a_job_that_cannot_be_started_fails_with_a_reason(store):
+    job = store.enqueue(settings())
+    worker = Worker(store, [Device("cpu")], Timing(**QUICK), ("no-such-program",))
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    done = ended(store, job.id)
+    worker.stop()
+    thread.join()
+    assert done.error.startswith("Training ended because of an unexpected error")
+
+
+def test_two_devices_train_at_once_and_each_child_sees_its_own(store):
+    jobs = [store.enqueue(settings(**LONG)) for _ in range(2)]
+    devices = [Device("cuda:0", "auto", {"X": "0"}), Device("cuda:1", "cpu", {"X": "1"})]
+    worker = Worker(store, devices, Timing(**QUICK, shutdown_grace=5), FAKE_CHILD)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    pids = [child_pid(store, job.id) for job in jobs]
+    assert {store.get(job.id).device for job in jobs} == {"cuda:0", "cuda:1"}
+    assert [starts(store, job.id)[0]["device"] for job in jobs] == ["auto", "cpu"]
+    assert [psutil.Process(pid).environ()["X"] for pid in pids] == ["0", "1"]
+    worker.stop()
+    thread.join()
+
+
+def test_a_job_that_was_taken_over_is_left_to_the_other_worker(store):
+    job = store.enqueue(settings(9, at={"4": "hang"}))
+    with working(store):
+        until(lambda: learned(store, job.id) == 3)
+        pid = child_pid(store, job.id)
+        store.requeue_stalled(stalled_after_seconds=-60)  # as if the worker had been silent
+        taken = store.claim("another", "elsewhere")
+        assert taken is None or taken.id == job.id
+        until(lambda: is_gone(pid))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@unix_only
+def test_a_closed_worker_hands_its_job_back_and_the_next_goes_on(store, name):
+    job = store.enqueue(settings(60, seconds=0.02))
+    first = start_worker(store)
+    at_step(store, job.id, 2)
+    first.send_signal(getattr(signal, name))
+    assert first.wait(30) == 0
+    back = store.get(job.id)
+    assert (back.status, back.attempts, back.worker) == (JobStatus.queued, 0, None)
+    assert is_gone(starts(store, job.id)[0]["pid"])
+    with working(store):
+        assert ended(store, job.id).status is JobStatus.succeeded
+    assert starts(store, job.id)[1]["from"] >= 2
+
+
+@unix_only
+def test_a_closed_worker_does_not_wait_for_a_stuck_child(store):
+    job = store.enqueue(settings(first="hang"))
+    worker = start_worker(store, shutdown_grace=0.2)
+    pid = child_pid(store, job.id)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    assert store.get(job.id).status is JobStatus.queued
+    assert is_gone(pid)
+
+
+@unix_only
+def test_a_killed_worker_leaves_no_orphans_and_another_finishes_its_job(store):
+    job = store.enqueue(settings(100, seconds=0.02, first="grandchild"))
+    worker = start_worker(store)
+    at_step(store, job.id, 2)
+    family = psutil.Process(worker.pid).children(recursive=True)
+    assert len(family) == 2, "the child and its own child"
+    worker.kill()
+    worker.wait()
+    for process in family:
+        until(lambda process=process: is_gone(process.pid))
+    left = store.get(job.id)
+    assert left.status is JobStatus.running, "nobody was there to say otherwise"
+    with working(store, stalled=0.5):
+        done = ended(store, job.id)
+    assert (done.status, done.step, done.attempts) == (JobStatus.succeeded, 100, 2)
+    assert starts(store, job.id)[1]["from"] >= left.step
+
+
+@unix_only
+def test_a_job_that_kills_its_worker_three_times_fails(store):
+    job = store.enqueue(settings(first="hang"))
+    for attempt in (1, 2, 3):
+        worker = start_worker(store, stalled=0.3)
+        until(lambda attempt=attempt: len(starts(store, job.id)) == attempt)
+        worker.kill()
+        worker.wait()
+    with working(store, stalled=0.3):
+        done = ended(store, job.id)
+    assert done.error.startswith("The worker died 3 times")
+    assert len(starts(store, job.id)) == 3
+
+
+def test_two_workers_share_the_queue(store):
+    jobs = [store.enqueue(settings(3)) for _ in range(4)]
+    workers = [start_worker(store, device) for device in ("cpu", "other")]
+    for job in jobs:
+        assert ended(store, job.id).status is JobStatus.succeeded
+    for worker in workers:
+        worker.terminate()
+        worker.wait()
+    assert [len(starts(store, job.id)) for job in jobs] == [1] * len(jobs)
+    assert len({store.get(job.id).worker for job in jobs}) == 2
+
+
+def test_the_command_line_says_what_is_wrong_with_the_folder(tmp_path):
+    (tmp_path / "home").write_text("a file")
+    said = subprocess.run(
+        [sys.executable, "-m", "jobs", "--data-dir", str(tmp_path / "home")],
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert said.returncode == 1
+    assert said.stderr.startswith("The data folder")
+    assert "Traceback" not in said.stderr
+
+
+def test_the_queue_never_imports_the_engine():
+    program = (
+        "import sys, jobs.__main__, jobs.run_job, jobs.generation\n"
+        "heavy = {'torch', 'transformers', 'datasets'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or None)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
