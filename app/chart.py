@@ -1,0 +1,181 @@
+"""The loss chart: a small SVG drawn on the server, coloured by the page's own variables."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.html import text
+from app.results import loss_text
+from app.wording import runs as words
+from jobs.job import ProgressPoint
+
+WIDTH, HEIGHT = 720, 260
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 30
+MAX_DRAWN = 360
+"""Points drawn of one line; more could not be told apart."""
+
+Point = tuple[float, float]
+"""Update number, loss."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The range of the data, and where it lies in the picture."""
+
+    last_step: float
+    low: float
+    high: float
+
+    def x(self, step: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * step / self.last_step
+
+    def y(self, loss: float) -> float:
+        share = (loss - self.low) / (self.high - self.low)
+        return TOP + (HEIGHT - TOP - BOTTOM) * (1 - share)
+
+
+def chart_html(points: Sequence[ProgressPoint], total_steps: int) -> str:
+    """Training and validation loss over updates; a sentence while there is nothing to draw."""
+    training = [(p.step, p.loss) for p in points if p.loss is not None and p.step > 0]
+    validation = [(p.step, p.eval_loss) for p in points if p.eval_loss is not None]
+    if not training and not validation:
+        return f'<p class="muted">{text(words.CHART_EMPTY)}</p>'
+    frame = _frame([*training, *validation], total_steps)
+    lines = (
+        _line(frame, _thin(training), "train-raw" if len(training) > 8 else "train")
+        + (_line(frame, _thin(smooth(training)), "train") if len(training) > 8 else "")
+        + _line(frame, validation, "validation")
+        + "".join(_dot(frame, point) for point in _thin(validation))
+    )
+    label = words.CHART_LABEL.format(
+        steps=f"{max(point[0] for point in [*training, *validation]):,}",
+        loss=loss_text(training[-1][1]) if training else words.CHART_NO_VALUE,
+        eval_loss=loss_text(validation[-1][1]) if validation else words.CHART_NO_VALUE,
+    )
+    return (
+        f"{_legend(training, validation)}"
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(label)}"'
+        f' data-points="{text(_hover_data(frame, training, validation))}">'
+        f'{_grid(frame)}{lines}<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" x1="-9"'
+        f' x2="-9"/></svg><div class="tip" hidden></div>'
+    )
+
+
+def smooth(points: Sequence[Point]) -> list[Point]:
+    """A running mean that looks back over about a tenth of the points (no bias at the start)."""
+    keep = 1 - 1 / max(4.0, len(points) / 10)
+    smoothed: list[Point] = []
+    total = weight = 0.0
+    for step, loss in points:
+        total, weight = keep * total + loss, keep * weight + 1
+        smoothed.append((step, total / weight))
+    return smoothed
+
+
+def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+    """Round numbers between ``low`` and ``high``."""
+    raw = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= raw * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _frame(points: Sequence[Point], total_steps: int) -> Frame:
+    losses = [loss for _, loss in points]
+    low, high = min(losses), max(losses)
+    room = max(high - low, 0.05 * abs(high), 1e-6) * 0.08
+    last_step = max(total_steps, *(step for step, _ in points), 1)
+    return Frame(last_step, max(0.0, low - room), high + room)
+
+
+def _thin(points: Sequence[Point]) -> list[Point]:
+    """At most ``MAX_DRAWN`` points, the last one always among them."""
+    if len(points) <= MAX_DRAWN:
+        return list(points)
+    every = math.ceil(len(points) / MAX_DRAWN)
+    return [*points[::every], points[-1]]
+
+
+def _line(frame: Frame, points: Sequence[Point], kind: str) -> str:
+    if not points:
+        return ""
+    path = " ".join(f"{frame.x(step):.1f},{frame.y(loss):.1f}" for step, loss in points)
+    return f'<polyline class="{kind}" points="{path}"/>'
+
+
+def _dot(frame: Frame, point: Point) -> str:
+    return (
+        f'<circle class="validation-dot" r="3.5" cx="{frame.x(point[0]):.1f}"'
+        f' cy="{frame.y(point[1]):.1f}"/>'
+    )
+
+
+def _grid(frame: Frame) -> str:
+    parts = []
+    for loss in ticks(frame.low, frame.high):
+        y = frame.y(loss)
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{loss:g}</text>'
+        )
+    whole = sorted({round(tick) for tick in ticks(0, frame.last_step, 6)})
+    parts += [
+        f'<text x="{frame.x(step):.1f}" y="{HEIGHT - 10}" text-anchor="middle">{step:,}</text>'
+        for step in whole
+    ]
+    return "".join(parts)
+
+
+def _legend(training: Sequence[Point], validation: Sequence[Point]) -> str:
+    keys = []
+    if training:
+        keys.append(("train", f"{words.CHART_TRAIN} {loss_text(training[-1][1])}"))
+    if validation:
+        keys.append(("validation", f"{words.CHART_VALIDATION} {loss_text(validation[-1][1])}"))
+    items = "".join(f'<span class="key {kind}">{text(label)}</span>' for kind, label in keys)
+    return f'<div class="legend">{items}</div>'
+
+
+def _hover_data(frame: Frame, training: Sequence[Point], validation: Sequence[Point]) -> str:
+    """x in the picture and the sentence to show there, for the pointer."""
+    measured = dict(validation)
+    points = _thin(training) or list(validation)
+    rows = []
+    for step, loss in points:
+        said = f"{words.STEP} {step:,}: {loss_text(loss)}"
+        if step in measured and training:
+            said += f", {words.CHART_VALIDATION.lower()} {loss_text(measured[step])}"
+        rows.append([round(frame.x(step), 1), said])
+    return json.dumps(rows)
+
+
+HOVER_JS = f"""
+const place = element.closest('.chart-place') || element;
+place.addEventListener('pointermove', (event) => {{
+  const svg = event.target.closest('svg.chart');
+  const tip = place.querySelector('.tip');
+  if (!svg || !tip) return;
+  const box = svg.getBoundingClientRect();
+  const x = (event.clientX - box.left) * {WIDTH} / box.width;
+  const points = JSON.parse(svg.dataset.points);
+  if (!points.length) return;
+  const near = points.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a);
+  const line = svg.querySelector('.cursor');
+  line.setAttribute('x1', near[0]);
+  line.setAttribute('x2', near[0]);
+  tip.textContent = near[1];
+  tip.hidden = false;
+  tip.style.left = Math.min(near[0] / {WIDTH} * 100, 72) + '%';
+}});
+place.addEventListener('pointerleave', () => {{
+  const tip = place.querySelector('.tip');
+  if (tip) tip.hidden = true;
+  place.querySelectorAll('.cursor').forEach((line) => {{
+    line.setAttribute('x1', -9);
+    line.setAttribute('x2', -9);
+  }});
+}});
+"""
+"""For ``gr.HTML(js_on_load=...)``: a cursor line and the values under the pointer."""

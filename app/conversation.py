@@ -1,0 +1,56 @@
+"""Conversations as HTML: plain text only, each speaker told apart, the learned parts marked."""
+
+from collections.abc import Iterable, Sequence
+
+from app.html import text
+from app.wording import data as words
+from lora_engine.data.nouns import Sample, Turn
+
+SPEAKERS = {
+    "system": words.ROLE_SYSTEM,
+    "user": words.ROLE_USER,
+    "assistant": words.ROLE_ASSISTANT,
+}
+SHOWN_CHARACTERS = 1500
+"""Longer turns are cut in previews; the model still learns all of them (up to its limit)."""
+
+
+def sample_html(sample: Sample) -> str:
+    """One usable row as the model sees it."""
+    line = f'<span class="line">{text(words.LINE.format(line=sample.line))}</span>'
+    if sample.messages:
+        body = turns_html(sample.messages, mark_learned=True)
+    else:
+        body = _bubble("text", words.ROLE_TEXT, _cut(sample.text), learned=True)
+    return f'<article class="sample">{line}{body}</article>'
+
+
+def samples_html(samples: Iterable[Sample]) -> str:
+    """Several rows below each other; empty where there is none."""
+    return "".join(sample_html(sample) for sample in samples)
+
+
+def turns_html(turns: Sequence[Turn], mark_learned: bool = False) -> str:
+    """A conversation, one bubble a turn."""
+    return "".join(
+        _bubble(
+            turn.role,
+            SPEAKERS[turn.role],
+            _cut(turn.content) if mark_learned else turn.content,
+            learned=mark_learned and turn.role == "assistant",
+        )
+        for turn in turns
+    )
+
+
+def _bubble(kind: str, speaker: str, content: str, learned: bool) -> str:
+    mark = f' <span class="learned-mark">{text(words.LEARNED)}</span>' if learned else ""
+    name = f'<div class="speaker">{text(speaker)}{mark}</div>'
+    classes = f"turn {kind}{' learned' if learned else ''}"
+    return f'<div class="{classes}">{name}<div class="said" dir="auto">{text(content)}</div></div>'
+
+
+def _cut(content: str) -> str:
+    if len(content) <= SHOWN_CHARACTERS:
+        return content
+    return content[:SHOWN_CHARACTERS] + " …"

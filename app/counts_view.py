@@ -1,0 +1,85 @@
+"""The live counts card, as pure functions of a ParameterCount."""
+
+from app.html import fact, text
+from app.wording import train as words
+from lora_engine.config import LoraConfig
+from lora_engine.profile import ModelProfile, ModuleCount, ParameterCount
+
+
+def short_number(value: int) -> str:
+    """``960``, ``460.8 K``, ``134.5 M``, ``6.74 B``."""
+    for size, unit in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K")):
+        if value >= size:
+            return f"{value / size:.4g} {unit}"
+    return str(value)
+
+
+def percent_text(percent: float) -> str:
+    """A share with enough digits to be told from zero."""
+    return f"{percent:.2f} %" if percent >= 0.1 else f"{percent:.4f} %"
+
+
+def megabytes_text(megabytes: float) -> str:
+    return f"{megabytes:.1f} MB" if megabytes >= 1 else f"{megabytes * 1000:.0f} KB"
+
+
+def counts_html(counts: ParameterCount, lora: LoraConfig) -> str:
+    """Trainable, total, share, size of the adapter, and a bar a target module."""
+    of_total = words.OF_TOTAL.format(
+        percent=percent_text(counts.percent), total=f"{counts.total:,}"
+    )
+    facts = fact(words.ADAPTER_SIZE, megabytes_text(counts.adapter_mb)) + fact(
+        words.SCALING, f"{lora.lora_alpha / lora.r:g}"
+    )
+    return (
+        '<div class="counts"><p class="big" data-count="trainable">'
+        f"<strong>{counts.trainable:,}</strong> {text(words.TRAINABLE)}</p>"
+        '<div class="share" aria-hidden="true">'
+        f'<i style="width:{_width(counts.percent)}"></i></div>'
+        f'<p class="of" data-count="total">{text(of_total)}</p>'
+        f'<dl class="facts">{facts}</dl>{_bars(counts)}</div>'
+    )
+
+
+def _width(percent: float) -> str:
+    return f"{min(max(percent, 0.4), 100):.2f}%"
+
+
+def _bars(counts: ParameterCount) -> str:
+    chosen = [module for module in counts.by_module if module.trainable]
+    largest = max((module.trainable for module in chosen), default=1)
+    rows = [_bar(module, largest) for module in chosen]
+    biases = counts.trainable - sum(module.trainable for module in chosen)
+    if biases:
+        rows.append(_row(words.BIASES, biases, biases / max(largest, biases)))
+    return f'<h3>{text(words.BY_MODULE)}</h3><ul class="bars">{"".join(rows)}</ul>'
+
+
+def _bar(module: ModuleCount, largest: int) -> str:
+    name = f"{module.name} × {module.count}"
+    return _row(name, module.trainable, module.trainable / largest)
+
+
+def _row(name: str, value: int, share: float) -> str:
+    return (
+        f'<li><span class="name">{text(name)}</span><span class="value">{value:,}</span>'
+        f'<span class="bar" aria-hidden="true"><i style="width:{100 * share:.1f}%"></i></span></li>'
+    )
+
+
+def module_choices(profile: ModelProfile) -> list[tuple[str, str]]:
+    """The target modules this model really has, each with its count: ``q_proj × 30``."""
+    counted: dict[str, int] = {}
+    for group in profile.groups:
+        counted[group.name] = counted.get(group.name, 0) + len(group.paths)
+    return [(f"{name} × {count}", name) for name, count in counted.items()]
+
+
+def model_sentence(profile: ModelProfile) -> str:
+    """The model in a few words."""
+    modules = sum(len(group.paths) for group in profile.groups)
+    return words.MODEL_FACTS.format(
+        architecture=profile.architecture,
+        parameters=f"{profile.total_parameters:,}",
+        modules=f"{modules:,} layers",
+    )

@@ -1,0 +1,213 @@
+"""The Data tab: upload, choose, say which column is what, and see what will be learned."""
+
+from itertools import islice
+from typing import Any
+
+import gradio as gr
+
+from app import data_view
+from app.guard import HIDDEN, Updates, handler
+from app.html import CLICKS, heading, notice
+from app.memory import Memory
+from app.pieces import piece
+from app.services import Services
+from app.wording import data as words
+from lora_engine.data.nouns import Dataset
+from lora_engine.errors import DataError
+
+PREVIEW_ROWS = 5
+
+
+class DataTab:
+    """Layout and handlers; the chosen data set's id lives in ``memory.dataset``."""
+
+    def __init__(self, services: Services, memory: Memory) -> None:
+        self.library = services.library
+        self.chosen = memory.dataset
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=300, elem_classes="wb-panel"):
+                self._build_sources()
+            with gr.Column(scale=5, min_width=320):
+                self._build_view()
+        self._connect()
+
+    def _build_sources(self) -> None:
+        piece(heading(words.TITLE, words.HINT))
+        self.file = gr.File(
+            label=words.UPLOAD,
+            show_label=False,
+            file_count="single",
+            height=170,
+            elem_id="upload-data",
+        )
+        self.sample = gr.Button(words.SAMPLE, elem_id="use-sample")
+        self.notice = piece(elem_classes="place", elem_id="data-notice")
+        piece(heading(words.KEPT))
+        self.kept = piece(js_on_load=CLICKS, elem_id="kept-data")
+
+    def _build_view(self) -> None:
+        with gr.Column(elem_classes="wb-panel"):
+            self.summary = piece(data_view.nothing_html(), elem_id="data-summary")
+            with gr.Row(visible=False, elem_classes="actions") as self.actions:
+                self.to_train = gr.Button(words.TO_TRAIN, variant="primary", elem_id="to-train")
+                self.ask_delete = gr.Button(words.DELETE, elem_id="delete-data")
+            with gr.Group(visible=False, elem_classes="confirm") as self.confirm:
+                self.confirm_text = piece()
+                with gr.Row():
+                    self.delete = gr.Button(words.DELETE_YES, variant="stop")
+                    self.keep = gr.Button(words.DELETE_NO)
+        with gr.Column(visible=False, elem_classes="wb-panel") as self.columns_panel:
+            piece(heading(words.ROLES_TITLE, words.ROLES_HINT))
+            self.shape = gr.Radio(
+                [(label, key) for key, label in words.SHAPES.items()],
+                label=words.SHAPE,
+                value="pair",
+                elem_id="row-shape",
+            )
+            with gr.Row():
+                self.columns = {role: self._column_choice(role) for role in data_view.ROLES}
+            self.columns_notice = piece(elem_classes="place", elem_id="roles-notice")
+        with gr.Column(visible=False, elem_classes="wb-panel") as self.preview_panel:
+            self.preview = piece(elem_id="preview")
+        with gr.Column(visible=False, elem_classes="wb-panel") as self.problems_panel:
+            self.problems = piece(elem_id="problems")
+
+    @staticmethod
+    def _column_choice(role: str) -> gr.Dropdown:
+        return gr.Dropdown(
+            label=words.ROLE_LABELS[role], visible=False, min_width=180, elem_id=f"role-{role}"
+        )
+
+    def _connect(self) -> None:
+        everything = self.outputs()
+        guard = handler(self.notice)
+        busy: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [self.summary]}
+        self.file.upload(guard(self.add), [self.file], everything, **busy)
+        self.sample.click(guard(self.add_sample), None, everything, **busy)
+        self.kept.click(guard(self.choose), None, everything, **HIDDEN)
+        self.ask_delete.click(guard(self.ask), [self.chosen], everything, **HIDDEN)
+        self.keep.click(lambda: gr.update(visible=False), None, self.confirm, **HIDDEN)
+        self.delete.click(guard(self.remove), [self.chosen], everything, **HIDDEN)
+        roles = handler(self.columns_notice)
+        columns = list(self.columns.values())
+        self.shape.input(
+            roles(self.change_shape), [self.chosen, self.shape, *columns], everything, **HIDDEN
+        )
+        for column in columns:
+            column.input(
+                roles(self.change_roles), [self.chosen, self.shape, *columns], everything, **HIDDEN
+            )
+
+    def outputs(self) -> list[Any]:
+        """Everything the handlers may change."""
+        return [
+            *(self.notice, self.kept, self.summary, self.actions, self.confirm, self.confirm_text),
+            *(self.columns_panel, self.shape, *self.columns.values(), self.columns_notice),
+            *(self.preview_panel, self.preview, self.problems_panel, self.problems, self.chosen),
+            self.file,
+        ]
+
+    def add(self, path: str | None, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008
+        """Keep an uploaded file as a data set and show it."""
+        if path is None:
+            return {}
+        progress(0, desc=words.READING)
+        dataset = self.library.add(
+            path, on_progress=lambda share, message: progress(share, desc=message)
+        )
+        return {**self.show(dataset.dataset_id), self.file: None}
+
+    def add_sample(self) -> Updates:
+        """Keep the sample data set that ships with the project and show it."""
+        return self.show(self.library.add_sample_set().dataset_id)
+
+    def choose(self, event: gr.EventData) -> Updates:
+        """Show the data set whose card was pressed."""
+        return self.show(str(event.id))
+
+    def ask(self, dataset_id: str) -> Updates:
+        """Ask before a data set is deleted."""
+        name = self.library.get(dataset_id).name
+        question = notice("warning", words.DELETE_SURE.format(name=name))
+        return {self.confirm: gr.update(visible=True), self.confirm_text: question}
+
+    def remove(self, dataset_id: str) -> Updates:
+        """Delete the chosen data set and show the newest of the others."""
+        name = self.library.get(dataset_id).name
+        self.library.remove(dataset_id)
+        left = self.library.list()
+        said = notice("success", words.DELETED.format(name=name))
+        return {**self.show(left[0].dataset_id if left else ""), self.notice: said}
+
+    def change_shape(self, dataset_id: str, shape: str, *columns: str | None) -> Updates:
+        """Offer the columns of another shape; they count once they are complete."""
+        roles = data_view.roles_for(shape, dict(zip(self.columns, columns, strict=True)))
+        updates = self._column_updates(self.library.get(dataset_id), shape, roles)
+        if all(role in roles for role in data_view.NEEDED[shape]):
+            updates |= self._with_roles(dataset_id, roles)
+        return updates
+
+    def change_roles(self, dataset_id: str, shape: str, *columns: str | None) -> Updates:
+        """Use other columns for the chosen shape."""
+        roles = data_view.roles_for(shape, dict(zip(self.columns, columns, strict=True)))
+        return self._with_roles(dataset_id, roles)
+
+    def _with_roles(self, dataset_id: str, roles: dict[str, str]) -> Updates:
+        return self._contents(self.library.set_roles(dataset_id, roles))
+
+    def restore(self, dataset_id: str) -> Updates:
+        """Show what the browser remembers, or the newest data set where that one is gone."""
+        known = {dataset.dataset_id for dataset in self.library.list()}
+        return self.show(dataset_id if dataset_id in known else "")
+
+    def show(self, dataset_id: str) -> Updates:
+        """The whole tab for one data set; with an empty id, the empty state."""
+        kept = self.library.list()
+        hidden = gr.update(visible=False)
+        updates: Updates = {
+            self.kept: data_view.kept_html(kept, dataset_id),
+            self.chosen: dataset_id,
+            self.confirm: hidden,
+        }
+        if not dataset_id:
+            panels = (self.actions, self.columns_panel, self.preview_panel, self.problems_panel)
+            return {**updates, self.summary: data_view.nothing_html()} | dict.fromkeys(
+                panels, hidden
+            )
+        dataset = self.library.get(dataset_id)
+        shape = data_view.shape_of(dataset.roles)
+        return (
+            updates
+            | self._contents(dataset)
+            | self._column_updates(dataset, shape, dataset.roles)
+            | {self.shape: shape}
+        )
+
+    def _contents(self, dataset: Dataset) -> Updates:
+        try:
+            samples = list(islice(self.library.samples(dataset.dataset_id), PREVIEW_ROWS))
+        except DataError:
+            samples = []
+        seen = data_view.view(dataset, samples)
+        shown = gr.update(visible=True)
+        return {
+            self.summary: seen.summary,
+            self.preview: seen.preview,
+            self.problems: seen.problems,
+            self.actions: shown,
+            self.columns_panel: shown,
+            self.preview_panel: shown,
+            self.problems_panel: gr.update(visible=dataset.problem_count > 0),
+        }
+
+    def _column_updates(self, dataset: Dataset, shape: str, roles: dict[str, str]) -> Updates:
+        """The dropdowns that apply to ``shape``, with this data set's columns."""
+        names = [(name, name) for name in dataset.columns]
+        return {
+            choice: gr.update(
+                choices=names if role in data_view.NEEDED[shape] else [("—", ""), *names],
+                value=roles.get(role, None if role in data_view.NEEDED[shape] else ""),
+                visible=role in data_view.SHAPE_ROLES[shape],
+            )
+            for role, choice in self.columns.items()
+        }

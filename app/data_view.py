@@ -1,0 +1,144 @@
+"""What the Data tab shows, as pure functions of a data set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.conversation import samples_html
+from app.html import empty_state, fact, heading, plural, text
+from app.wording import data as words
+from lora_engine.data.nouns import Dataset, Problem, Sample
+from lora_engine.data.roles import SHAPES
+
+SHAPE_NAMES = {"prompt": "pair", "instruction": "instruction", "messages": "conversation"}
+NEEDED = {SHAPE_NAMES.get(needed[0], needed[0]): needed for needed, _ in SHAPES}
+"""Shape of a row → the roles that it needs."""
+SHAPE_ROLES = {SHAPE_NAMES.get(needed[0], needed[0]): (*needed, *may) for needed, may in SHAPES}
+"""Shape of a row → the roles that apply to it, in the order of the page."""
+ROLES = tuple(dict.fromkeys(role for roles in SHAPE_ROLES.values() for role in roles))
+
+
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
+
+def shape_of(roles: dict[str, str]) -> str:
+    """Which shape of row these roles describe."""
+    return next((shape for shape, needed in NEEDED.items() if needed[0] in roles), "pair")
+
+
+def roles_for(shape: str, chosen: dict[str, str | None]) -> dict[str, str]:
+    """The roles of one shape that have a column; the others do not apply."""
+    return {role: column for role in SHAPE_ROLES[shape] if (column := chosen.get(role))}
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """The pieces of HTML about one data set."""
+
+    summary: str
+    preview: str
+    problems: str
+
+
+def view(dataset: Dataset, samples: Sequence[Sample]) -> DatasetView:
+    """Everything the tab says about ``dataset``; ``samples`` are its first usable rows."""
+    return DatasetView(summary_html(dataset), preview_html(samples), problems_html(dataset))
+
+
+def summary_html(dataset: Dataset) -> str:
+    """Name, counts and one sentence on what is learned."""
+    left_out = plural(dataset.problem_count, "row left out", "rows left out")
+    facts = "".join(
+        (
+            fact("Rows to learn from", f"{dataset.rows:,}"),
+            fact("Rows in the file", f"{dataset.total_rows:,}"),
+            fact("Problems", left_out if dataset.problem_count else "none"),
+            fact("File", file_kind(dataset)),
+        )
+    )
+    return (
+        f'<section class="summary"><h2>{text(dataset.name)}</h2>'
+        f'<p class="learn">{text(learn_sentence(dataset.roles))}</p>'
+        f'<dl class="facts">{facts}</dl></section>'
+    )
+
+
+def file_kind(dataset: Dataset) -> str:
+    """The detected format, separator and encoding in a few words."""
+    separator = SEPARATORS.get(dataset.delimiter, dataset.delimiter)
+    parts = [dataset.format.upper(), separator, dataset.encoding]
+    return ", ".join(part for part in parts if part)
+
+
+def learn_sentence(roles: dict[str, str]) -> str:
+    """What the model reads and what it learns, in one or two plain sentences."""
+    shape = shape_of(roles)
+    if any(role not in roles for role in NEEDED[shape]):
+        return words.LEARN_MISSING
+    first = roles[NEEDED[shape][0]]
+    match shape:
+        case "pair":
+            said = words.LEARN_PAIR.format(first=first, second=roles["completion"])
+        case "instruction":
+            also = roles.get("input")
+            extra = words.LEARN_INSTRUCTION_INPUT.format(column=also) if also else ""
+            said = words.LEARN_INSTRUCTION.format(first=first, input=extra, second=roles["output"])
+        case "conversation":
+            said = words.LEARN_CONVERSATION.format(first=first)
+        case _:
+            said = words.LEARN_TEXT.format(first=first)
+    if system := roles.get("system"):
+        said += words.LEARN_SYSTEM.format(column=system)
+    return said
+
+
+def preview_html(samples: Sequence[Sample]) -> str:
+    """The first rows as conversations."""
+    title = heading(words.PREVIEW_TITLE, words.PREVIEW_HINT)
+    body = samples_html(samples) or f'<p class="muted">{text(words.PREVIEW_EMPTY)}</p>'
+    return f'{title}<div class="samples">{body}</div>'
+
+
+def problems_html(dataset: Dataset) -> str:
+    """A scrolling table of the rows that are left out, with their line numbers."""
+    title = heading(f"{words.PROBLEMS_TITLE} ({dataset.problem_count:,})")
+    if not dataset.problem_count:
+        return f'{title}<p class="muted">{text(words.PROBLEMS_NONE)}</p>'
+    rows = "".join(_problem_row(problem) for problem in dataset.problems)
+    more = ""
+    if dataset.problem_count > len(dataset.problems):
+        said = words.PROBLEMS_FIRST.format(
+            shown=f"{len(dataset.problems):,}", count=f"{dataset.problem_count:,}"
+        )
+        more = f'<p class="muted">{text(said)}</p>'
+    return (
+        f'{title}<div class="scroll" tabindex="0" role="region"'
+        f' aria-label="{text(words.PROBLEMS_TITLE)}"><table class="problems"><thead><tr>'
+        f'<th scope="col">{text(words.PROBLEMS_LINE)}</th>'
+        f'<th scope="col">{text(words.PROBLEMS_WHY)}</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>{more}"
+    )
+
+
+def _problem_row(problem: Problem) -> str:
+    return f"<tr><td>{problem.line:,}</td><td>{text(problem.message)}</td></tr>"
+
+
+def kept_html(datasets: Sequence[Dataset], chosen: str) -> str:
+    """The kept data sets as buttons, the chosen one marked."""
+    if not datasets:
+        return f'<p class="muted">{text(words.KEPT_EMPTY)}</p>'
+    return f'<div class="cards">{"".join(_card(each, chosen) for each in datasets)}</div>'
+
+
+def _card(dataset: Dataset, chosen: str) -> str:
+    pressed = "true" if dataset.dataset_id == chosen else "false"
+    return (
+        f'<button type="button" class="card" data-action="choose" aria-pressed="{pressed}"'
+        f' data-id="{text(dataset.dataset_id)}"><span class="name">{text(dataset.name)}</span>'
+        f'<span class="sub">{text(plural(dataset.rows, "row"))}</span></button>'
+    )
+
+
+def nothing_html() -> str:
+    """What stands in the summary's place before a data set is chosen."""
+    return empty_state(words.NOTHING_TITLE, words.NOTHING_HINT)

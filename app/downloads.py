@@ -1,0 +1,33 @@
+"""The one address besides Gradio's own: a run's zip, under a name that tells runs apart."""
+
+import re
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from app.services import Services
+from jobs.job import Job
+from lora_engine.errors import WorkbenchError
+
+
+def zip_name(job: Job) -> str:
+    """``house-style-7.zip``: letters of any script and digits only, so that it is safe."""
+    words = re.sub(r"[^\w]+", "-", job.name).strip("-_").lower()[:60]
+    return f"{words or 'adapter'}-{job.id}.zip"
+
+
+def zip_route(services: Services) -> Route:
+    """``GET /adapters/<job id>.zip``; nothing else of the data folder is served."""
+
+    def send(request: Request) -> Response:
+        try:
+            job = services.store.get(request.path_params["job_id"])
+        except WorkbenchError as error:
+            return PlainTextResponse(str(error), status_code=404)
+        path = services.store.adapter_zip(job.id)
+        if path is None:
+            return PlainTextResponse(f"Run {job.id} has no adapter yet.", status_code=404)
+        return FileResponse(path, media_type="application/zip", filename=zip_name(job))
+
+    return Route("/adapters/{job_id:int}.zip", send, methods=["GET", "HEAD"])

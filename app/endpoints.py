@@ -1,0 +1,206 @@
+"""The programs' door: the named endpoints, for ``gradio_client`` and anything that speaks HTTP."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import gradio as gr
+from gradio.events import api
+from gradio.utils import get_upload_folder
+
+from app.comparing import AnswerOptions, answer_at_once
+from app.downloads import zip_name
+from app.guard import endpoint
+from app.services import Services
+from app.starting import start_training
+from jobs.job import Job
+from lora_engine import catalog
+from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.data.nouns import Dataset
+from lora_engine.errors import AdapterError, DataError, SettingsError
+from lora_engine.profile import count_parameters
+
+Json = dict[str, Any]
+
+
+def dataset_row(dataset: Dataset) -> Json:
+    """What /add_dataset and /set_roles give."""
+    return {
+        "dataset_id": dataset.dataset_id,
+        "rows": dataset.rows,
+        "columns": list(dataset.columns),
+        "roles": dataset.roles,
+        "task": dataset.task,
+        "problems": [problem.model_dump(mode="json") for problem in dataset.problems],
+    }
+
+
+def job_row(job: Job) -> Json:
+    """What /job gives."""
+    return {
+        "status": job.status.value,
+        "step": job.step,
+        "total_steps": job.total_steps,
+        "loss": job.loss,
+        "eval_loss": job.eval_loss,
+        "eta_seconds": job.eta_seconds,
+        "metrics": job.metrics,
+        "error": job.error,
+        "config": job.config.to_json(),
+    }
+
+
+def listed_job_row(job: Job) -> Json:
+    """What /list_jobs gives for each job."""
+    return {
+        "job_id": job.id,
+        "name": job.name,
+        "created_at": job.created_at,
+        **job_row(job),
+    }
+
+
+def json_object(value: Json | str | None, what: str) -> Json:
+    """Settings given as a JSON object or as its text.
+
+    Raises:
+        SettingsError: neither of the two.
+    """
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise SettingsError("", f"The {what} are not valid JSON.") from None
+    if not value:
+        return {}
+    if not isinstance(value, dict):
+        raise SettingsError("", f"The {what} must be a JSON object of names and values.")
+    return value
+
+
+class Endpoints:
+    """One method an endpoint; the names of methods and arguments are promises."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    def add_dataset(self, file: str | None, name: str = "") -> Json:
+        """Keep a CSV, TSV, JSON Lines or JSON file; what its columns mean is guessed."""
+        if not file:
+            raise DataError("Choose a file: CSV, TSV, JSON Lines or JSON.")
+        return dataset_row(self.services.library.add(Path(file), name=name or ""))
+
+    def set_roles(self, dataset_id: str, roles: Json | str) -> Json:
+        """Say which column of a kept data set is what: role name → column name."""
+        given = json_object(roles, "roles")
+        return dataset_row(self.services.library.set_roles(dataset_id, given))
+
+    def list_models(self) -> list[Json]:
+        """The starter models and the models used before."""
+        return [
+            {
+                "id": model.id,
+                "title": model.title,
+                "task": model.task,
+                "parameters": model.parameters,
+                "ready": model.ready,
+            }
+            for model in catalog.list_models(self.services.home)
+        ]
+
+    def count_parameters(self, base_model: str, settings: Json | str = "") -> Json:
+        """Exact counts of what a LoraConfig trains in a model."""
+        lora = LoraConfig.parse(json_object(settings, "settings"))
+        return count_parameters(self.services.profile(base_model), lora).model_dump(mode="json")
+
+    def start_training(self, dataset_id: str, base_model: str, settings: Json | str = "") -> int:
+        """Put a run into the queue; ``settings`` is any part of a TrainConfig. Gives the job id."""
+        values = json_object(settings, "settings")
+        config = TrainConfig.parse(values | {"base_model": base_model, "dataset": dataset_id})
+        return start_training(self.services, config).id
+
+    def job(self, job_id: int) -> Json:
+        """How a run stands."""
+        return job_row(self.services.store.get(_job_id(job_id)))
+
+    def list_jobs(self) -> list[Json]:
+        """All runs, newest first."""
+        return [listed_job_row(job) for job in self.services.store.list()]
+
+    def cancel_job(self, job_id: int) -> Json:
+        """Stop a run; what it learned so far is kept."""
+        return job_row(self.services.store.request_cancel(_job_id(job_id)))
+
+    def resume_job(self, job_id: int) -> Json:
+        """Let a stopped or failed run go on from its last checkpoint."""
+        return job_row(self.services.store.resume(_job_id(job_id)))
+
+    def compare(self, job_id: int, prompt: str, options: Json | str = "") -> Json:
+        """The base model's and the adapted model's answer to one message."""
+        job = self.services.store.get(_job_id(job_id))
+        chosen = AnswerOptions.parse(json_object(options, "options"))
+        base, adapted = answer_at_once(self.services, job, prompt, chosen)
+        return {"base": base, "adapted": adapted}
+
+    def download_adapter(self, job_id: int) -> str:
+        """The run's adapter as a zip."""
+        job = self.services.store.get(_job_id(job_id))
+        path = self.services.store.adapter_zip(job.id)
+        if path is None:
+            raise AdapterError(f"Run {job.id} has no adapter yet.")
+        return _named_copy(path, zip_name(job))
+
+
+def _job_id(value: object) -> int:
+    """A job id from outside, where 7.0 and "7" mean 7."""
+    try:
+        return int(str(value).removesuffix(".0"))
+    except ValueError:
+        raise SettingsError(
+            "job_id", f"A job id is a whole number, but {value!r} is not."
+        ) from None
+
+
+def _named_copy(path: Path, name: str) -> str:
+    """A copy of a zip in Gradio's own folder, from where it may be sent; made once a version."""
+    version = path.stat()
+    folder = Path(get_upload_folder()) / "adapters" / f"{version.st_mtime_ns}-{version.st_size}"
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / name
+    if not copy.exists():
+        unfinished = folder / f"{name}.{uuid4().hex}.part"
+        shutil.copyfile(path, unfinished)
+        unfinished.replace(copy)
+    return str(copy)
+
+
+def add_endpoints(services: Services) -> None:
+    """Declare every endpoint inside the current ``gr.Blocks``; none of them is seen on the page."""
+    doors = Endpoints(services)
+    plain: list[Callable[..., Any]] = [
+        *(doors.set_roles, doors.list_models, doors.count_parameters, doors.start_training),
+        *(doors.job, doors.list_jobs, doors.cancel_job, doors.resume_job, doors.compare),
+    ]
+    for method in plain:
+        api(
+            endpoint(method),
+            api_name=method.__name__,
+            queue=method.__name__ == "compare",
+            concurrency_limit=4,
+        )
+    with gr.Column(visible=False):
+        file = gr.File(label="file")
+        name = gr.Textbox("", label="name")
+        dataset = gr.JSON(label="dataset")
+        gr.Button().click(
+            endpoint(doors.add_dataset), [file, name], dataset, api_name="add_dataset",
+            concurrency_limit=2,
+        )  # fmt: skip
+        job_id = gr.Number(label="job_id", precision=0)
+        adapter = gr.File(label="adapter")
+        gr.Button().click(
+            endpoint(doors.download_adapter), job_id, adapter, api_name="download_adapter"
+        )

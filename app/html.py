@@ -1,0 +1,70 @@
+"""Small pieces of safe HTML. Everything that comes from a person or a model goes through text()."""
+
+from html import escape
+from typing import Literal
+
+NoticeKind = Literal["error", "warning", "success", "info", "busy"]
+
+
+def text(value: object) -> str:
+    """``value`` as text inside HTML or an attribute: nothing in it is ever run."""
+    return escape(str(value), quote=True)
+
+
+def notice(kind: NoticeKind, sentence: str) -> str:
+    """A sentence in a coloured box; read aloud at once where it is an error."""
+    role = "alert" if kind == "error" else "status"
+    return (
+        f'<div class="notice {kind}" role="{role}"><span class="mark" aria-hidden="true"></span>'
+        f"<span>{text(sentence)}</span></div>"
+    )
+
+
+def heading(title: str, hint: str = "") -> str:
+    """A section's heading with one muted sentence below."""
+    below = f'<p class="hint">{text(hint)}</p>' if hint else ""
+    return f'<div class="heading"><h2>{text(title)}</h2>{below}</div>'
+
+
+def empty_state(title: str, hint: str) -> str:
+    """What a place shows while it has nothing yet, and what to do about it."""
+    return f'<div class="empty"><p class="title">{text(title)}</p><p>{text(hint)}</p></div>'
+
+
+def pill(kind: str, label: str) -> str:
+    """A short state in a rounded box; ``kind`` picks its colour."""
+    return f'<span class="pill {text(kind)}">{text(label)}</span>'
+
+
+def fact(label: str, value: str) -> str:
+    """One labelled value of a row of facts."""
+    return f'<div class="fact"><dt>{text(label)}</dt><dd>{text(value)}</dd></div>' if value else ""
+
+
+def facts(pairs: list[tuple[str, str]]) -> str:
+    """A row of labelled values; empty values are left out."""
+    return f'<dl class="facts">{"".join(fact(label, value) for label, value in pairs)}</dl>'
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """``1 row``, ``2 rows``, ``1,000 rows``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+CLICKS = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-action]');
+  if (button) trigger('click', {action: button.dataset.action, id: button.dataset.id || ''});
+});
+"""
+"""For ``gr.HTML(js_on_load=...)``: a click on a ``data-action`` button becomes an event."""
+
+
+def muted(sentence: str) -> str:
+    """A quiet sentence."""
+    return f'<p class="muted">{text(sentence)}</p>'
+
+
+def help_text(sentence: str) -> str:
+    """What a control does, below it."""
+    return f'<p class="help">{text(sentence)}</p>'

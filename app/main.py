@@ -1,0 +1,148 @@
+"""Put the page together: the frame, the tabs, and what leads from one to the next."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app import theme
+from app.data_tab import DataTab
+from app.downloads import zip_route
+from app.endpoints import add_endpoints
+from app.frame import header_html
+from app.guard import HIDDEN, Updates, handler
+from app.html import notice
+from app.memory import Memory
+from app.pieces import piece
+from app.playground_tab import PlaygroundTab
+from app.runs_tab import RunsTab
+from app.services import Services
+from app.train_tab import TrainTab
+from app.wording import common
+from app.wording import runs as run_words
+
+MAX_UPLOAD = "8gb"
+TAB_IDS = ("data", "train", "runs", "playground")
+
+
+class Page:
+    """The four tabs and the ways between them."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.memory = Memory.build()
+        piece(header_html(), elem_id="top")
+        with gr.Tabs(selected="data", elem_id="tabs") as self.tabs:
+            with gr.Tab(common.TAB_DATA, id="data") as data:
+                self.data = DataTab(services, self.memory)
+            with gr.Tab(common.TAB_TRAIN, id="train") as train:
+                self.train = TrainTab(services, self.memory, self.tabs)
+            with gr.Tab(common.TAB_RUNS, id="runs") as runs:
+                self.runs = RunsTab(services, self.memory)
+            with gr.Tab(common.TAB_PLAYGROUND, id="playground") as playground:
+                self.playground = PlaygroundTab(services)
+        self._remember_tab(data, train, runs, playground)
+        playground.select(
+            handler(self.playground.notice)(self.playground.refresh),
+            [self.playground.run],
+            self.playground.outputs(),
+            **HIDDEN,
+        )
+        self._connect()
+
+    def _remember_tab(self, *tabs: gr.Tab) -> None:
+        for tab, name in zip(tabs, TAB_IDS, strict=True):
+            tab.select(None, None, self.memory.tab, js=f"() => '{name}'", show_progress="hidden")
+
+    def _connect(self) -> None:
+        data, train, runs, playground = self.data, self.train, self.runs, self.playground
+        self.memory.dataset.change(
+            handler(train.notice)(train.datasets), [self.memory.dataset], train.outputs(), **HIDDEN
+        )
+        data.to_train.click(
+            handler(data.notice)(self.go_to_train), [self.memory.dataset],
+            [*train.outputs(), data.notice], **HIDDEN,
+        )  # fmt: skip
+        runs.again.click(
+            handler(runs.notice)(self.train_again), [self.memory.run],
+            [*train.outputs(), runs.notice], **HIDDEN,
+        )  # fmt: skip
+        runs.playground.click(
+            handler(runs.notice)(self.go_to_playground), [self.memory.run],
+            [*playground.outputs(), self.tabs, runs.notice], **HIDDEN,
+        )  # fmt: skip
+
+    def go_to_train(self, dataset_id: str) -> Updates:
+        """From the data to its training."""
+        return {**self.train.datasets(dataset_id), self.tabs: gr.Tabs(selected="train")}
+
+    def train_again(self, run: int) -> Updates:
+        """From a run to a form with its settings."""
+        job = self.services.store.get(run)
+        said = notice("info", run_words.REFILLED.format(name=job.name))
+        return {
+            **self.train.fill(job.config),
+            self.train.notice: said,
+            self.tabs: gr.Tabs(selected="train"),
+        }
+
+    def go_to_playground(self, run: int) -> Updates:
+        """From a finished run to its adapter."""
+        return {**self.playground.refresh(run), self.tabs: gr.Tabs(selected="playground")}
+
+    def restore(self, tab: str, dataset: str, run: int, form: dict[str, Any]) -> Updates:
+        """A fresh page, as the browser remembers the last one."""
+        return {
+            self.tabs: gr.Tabs(selected=tab if tab in TAB_IDS else "data"),
+            **self.data.restore(dataset),
+            **self.train.restore(form or {}, dataset),
+            **self.runs.restore(run),
+            **self.playground.refresh(run),
+        }
+
+    def all_outputs(self) -> list[Any]:
+        """Everything that ``restore`` may change, once each."""
+        parts = (self.data, self.train, self.runs, self.playground)
+        return list(dict.fromkeys([self.tabs, *(each for p in parts for each in p.outputs())]))
+
+
+def build_app(home: Path) -> gr.Blocks:
+    """The page over one data folder; ``launch`` serves it."""
+    return build_page(Services.open(home))
+
+
+def build_page(services: Services) -> gr.Blocks:
+    """The page over services that are open already."""
+    blocks = gr.Blocks(title=common.PRODUCT, analytics_enabled=False, delete_cache=(3600, 86400))
+    with blocks:
+        page = Page(services)
+        add_endpoints(services)
+        memory = page.memory
+        blocks.load(
+            handler(page.data.notice)(page.restore),
+            [memory.tab, memory.dataset, memory.run, memory.form],
+            page.all_outputs(),
+            **HIDDEN,
+        )
+    return blocks
+
+
+def launch_options(services: Services) -> dict[str, Any]:
+    """How the page is served: its look, nothing from outside, and the zips."""
+    return {
+        "theme": theme.make_theme(),
+        "css_paths": [theme.PAGE_CSS],
+        "js": theme.PAGE_JS.read_text(encoding="utf-8"),
+        "footer_links": [],
+        "run_history": False,
+        "show_error": False,
+        "share": False,
+        "ssr_mode": False,
+        "pwa": False,
+        "mcp_server": False,
+        "enable_monitoring": False,
+        "inline": False,
+        "quiet": True,
+        "max_file_size": MAX_UPLOAD,
+        "app_kwargs": {"routes": [zip_route(services)]},
+    }

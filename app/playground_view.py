@@ -1,0 +1,89 @@
+"""What the Playground shows, as pure functions."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from app.conversation import turns_html
+from app.html import notice, text
+from app.wording import playground as words
+from lora_engine.data.library import Library
+from lora_engine.data.nouns import Turn
+from lora_engine.errors import WorkbenchError
+
+NOTHING, SLIGHT, CLEAR = 0.001, 0.05, 1.0
+"""Bounds of the mean KL, in nats per token, between one wording and the next."""
+EXAMPLE_ROWS = 200
+MAX_EXAMPLES = 4
+EXAMPLE_CHARACTERS = 300
+
+
+def side_html(adapted: bool, turns: Sequence[Turn], partial: str | None = None) -> str:
+    """One side's conversation; ``partial`` is the answer being written."""
+    title, hint = (words.ADAPTED, words.ADAPTED_HINT) if adapted else (words.BASE, words.BASE_HINT)
+    shown = list(turns)
+    if partial is not None:
+        shown.append(Turn(role="assistant", content=partial or words.WAITING))
+    body = turns_html(shown) or f'<p class="muted">{text(words.EMPTY_SIDE)}</p>'
+    kind = "adapted" if adapted else "base"
+    return (
+        f'<section class="side-by-side {kind}"><header><h3>{text(title)}</h3>'
+        f'<span class="hint">{text(hint)}</span></header>'
+        f'<div class="dialogue" aria-live="polite">{body}</div></section>'
+    )
+
+
+def badge_html(divergence: float | None, tokens_per_second: float | None, stopped: bool) -> str:
+    """How far the adapted model is from the base on this prompt; a warning where it is not."""
+    extra = []
+    if tokens_per_second:
+        extra.append(words.SPEED.format(value=f"{tokens_per_second:.0f}"))
+    if stopped:
+        extra.append(words.STOPPED)
+    tail = f'<span class="hint">{text(", ".join(extra))}</span>' if extra else ""
+    if divergence is None:
+        return f'<div class="badge-row">{tail}</div>' if tail else ""
+    sentence = divergence_sentence(divergence)
+    if divergence < NOTHING:
+        return f'<div class="badge-row warn">{notice("warning", sentence)}{tail}</div>'
+    meaning = text(words.DIVERGENCE_MEANING)
+    return (
+        f'<div class="badge-row"><span class="badge" title="{meaning}">{text(sentence)}</span>'
+        f"{tail}</div>"
+    )
+
+
+def divergence_sentence(divergence: float) -> str:
+    """The mean KL in words."""
+    value = f"{divergence:.2g}" if divergence < 0.1 else f"{divergence:.2f}"
+    if divergence < NOTHING:
+        return words.DIVERGENCE_NONE.format(value=value)
+    if divergence < SLIGHT:
+        return words.DIVERGENCE_SLIGHT.format(value=value)
+    if divergence < CLEAR:
+        return words.DIVERGENCE_CLEAR.format(value=value)
+    return words.DIVERGENCE_STRONG.format(value=value)
+
+
+def example_prompts(library: Library, dataset_id: str) -> list[str]:
+    """A few short first messages of the data a run was trained on; none where it is gone."""
+    found: list[str] = []
+    try:
+        for sample in islice(library.samples(dataset_id), EXAMPLE_ROWS):
+            first = next((turn.content for turn in sample.messages if turn.role == "user"), "")
+            if first and len(first) <= EXAMPLE_CHARACTERS and first not in found:
+                found.append(first)
+    except WorkbenchError:
+        return []
+    every = max(1, len(found) // MAX_EXAMPLES)
+    return found[::every][:MAX_EXAMPLES]
+
+
+def examples_html(prompts: Sequence[str]) -> str:
+    """Example prompts as buttons that fill the message box."""
+    if not prompts:
+        return ""
+    buttons = "".join(
+        f'<button type="button" class="chip" data-action="use" data-id="{i}">{text(each)}</button>'
+        for i, each in enumerate(prompts)
+    )
+    return f'<div class="chips"><span class="hint">{text(words.EXAMPLES)}</span>{buttons}</div>'

@@ -1,0 +1,72 @@
+"""A run's result in plain words, from the metrics of the engine."""
+
+from typing import Any
+
+from app.clock import duration, megabytes
+from app.html import plural
+from app.wording import runs as words
+
+HARDLY = 0.02
+"""A relative change of the loss that is smaller than this counts as none."""
+
+Metrics = dict[str, Any]
+
+
+def result_sentences(metrics: Metrics) -> list[str]:
+    """What was learned and what it cost; unknown or missing metrics are passed over."""
+    sentences = [_learned(metrics), _cost(metrics)]
+    if metrics.get("stopped") and metrics.get("steps") and metrics.get("total_steps"):
+        stopped = words.RESULT_STOPPED.format(
+            steps=f"{metrics['steps']:,}", total=f"{metrics['total_steps']:,}"
+        )
+        sentences.insert(0, stopped)
+    return [sentence for sentence in sentences if sentence]
+
+
+def _learned(metrics: Metrics) -> str:
+    before, after = metrics.get("eval_loss_before"), metrics.get("eval_loss_after")
+    first, last = metrics.get("loss_first"), metrics.get("loss_last")
+    if before is None or after is None:
+        if first is None or last is None:
+            return ""
+        return words.RESULT_TRAIN_ONLY.format(first=loss_text(first), last=loss_text(last))
+    change = (after - before) / before if before else 0.0
+    if abs(change) < HARDLY:
+        form = words.RESULT_SAME
+    else:
+        form = words.RESULT_FELL if change < 0 else words.RESULT_ROSE
+    rows = plural(metrics.get("validation_rows") or 0, *words.UNSEEN_ROWS)
+    said = form.format(rows=rows, before=loss_text(before), after=loss_text(after))
+    return said + _turned(metrics, before, after) + _training(first, last)
+
+
+def _turned(metrics: Metrics, before: float, after: float) -> str:
+    best, step = metrics.get("eval_loss_best"), metrics.get("eval_loss_best_step")
+    if best is None or not step or best >= before or after < best * (1 + HARDLY):
+        return ""
+    return words.RESULT_BEST.format(best=loss_text(best), step=f"{step:,}")
+
+
+def _training(first: float | None, last: float | None) -> str:
+    if first is None or last is None:
+        return ""
+    return words.RESULT_TRAIN.format(first=loss_text(first), last=loss_text(last))
+
+
+def _cost(metrics: Metrics) -> str:
+    tokens, seconds = metrics.get("tokens"), metrics.get("seconds")
+    if not tokens or not seconds:
+        return ""
+    peak = metrics.get("peak_memory_mb")
+    return words.RESULT_COST.format(
+        steps=plural(metrics.get("steps") or 0, "update"),
+        tokens=f"{tokens:,}",
+        time=duration(seconds),
+        speed=f"{metrics.get('tokens_per_second') or tokens / seconds:,.0f}",
+        memory=words.RESULT_MEMORY.format(memory=megabytes(peak)) if peak else "",
+    )
+
+
+def loss_text(loss: float) -> str:
+    """A loss with two decimals, or more where it is small."""
+    return f"{loss:.2f}" if loss >= 0.1 else f"{loss:.4f}"

@@ -1,0 +1,210 @@
+"""The Runs tab: the queue, one run in detail, live; and what can be done with it."""
+
+import time
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+
+from app import runs_view
+from app.chart import HOVER_JS, chart_html
+from app.clock import file_size
+from app.guard import HIDDEN, Updates, handler
+from app.html import CLICKS, heading, notice, text
+from app.memory import Memory
+from app.pieces import piece
+from app.services import Services
+from app.wording import runs as words
+from jobs.job import Job, JobNotFound, JobStatus
+
+POLL_SECONDS = 1.0
+
+
+class RunsTab:
+    """Layout and handlers; the chosen run's number lives in ``memory.run``."""
+
+    def __init__(self, services: Services, memory: Memory) -> None:
+        self.store = services.store
+        self.chosen = memory.run
+        self.seen = gr.State("")
+        """What was drawn last, so that nothing is sent while nothing changes."""
+        self.timer = gr.Timer(POLL_SECONDS)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=300, elem_classes="wb-panel"):
+                piece(heading(words.TITLE))
+                self.list = piece(js_on_load=CLICKS, elem_id="run-list")
+            with gr.Column(scale=5, min_width=320):
+                self._build_detail()
+        self._connect()
+
+    def _build_detail(self) -> None:
+        with gr.Column(elem_classes="wb-panel"):
+            self.header = piece(runs_view.nothing_html(), elem_id="run-header")
+            self.notice = piece(elem_classes="place", elem_id="run-notice")
+            with gr.Row(elem_classes="actions"):
+                self.playground = _action(words.PLAYGROUND, "run-playground", "primary")
+                self.download = piece(visible=False, elem_id="run-download")
+                self.stop = _action(words.STOP, "run-stop")
+                self.resume = _action(words.RESUME, "run-resume")
+                self.again = _action(words.AGAIN, "run-again")
+                self.ask_delete = _action(words.DELETE, "run-delete")
+            with gr.Group(visible=False, elem_classes="confirm") as self.confirm:
+                self.confirm_text = piece()
+                with gr.Row(elem_classes="actions"):
+                    self.delete = gr.Button(words.DELETE_YES, variant="stop", size="sm")
+                    self.keep = gr.Button(words.DELETE_NO, size="sm")
+        with gr.Column(visible=False, elem_classes="wb-panel") as self.result_panel:
+            self.result = piece(elem_id="run-result")
+        with gr.Column(visible=False, elem_classes="wb-panel") as self.chart_panel:
+            piece(heading(words.CHART_TITLE, words.CHART_HINT))
+            self.chart = piece(
+                js_on_load=HOVER_JS, elem_id="run-chart",
+                elem_classes="chart-place",
+            )  # fmt: skip
+        with gr.Column(visible=False, elem_classes="wb-panel") as self.more_panel:
+            with gr.Accordion(words.LOG, open=False, elem_id="run-log"):
+                self.log = piece()
+            with gr.Accordion(words.SETTINGS, open=False):
+                self.settings = piece()
+
+    def _connect(self) -> None:
+        outputs = self.outputs()
+        guard = handler(self.notice)
+        quiet: dict[str, Any] = {**HIDDEN, "queue": False}
+        self.timer.tick(self.poll, [self.chosen, self.seen], outputs, **quiet)
+        self.chosen.change(self.poll, [self.chosen, self.seen], outputs, **quiet)
+        self.list.click(guard(self.choose), None, outputs, **quiet)
+        for button, change in (
+            (self.stop, self.ask_stop),
+            (self.resume, self.go_on),
+            (self.ask_delete, self.ask),
+            (self.delete, self.remove),
+        ):
+            button.click(guard(change), [self.chosen], outputs, **HIDDEN)
+        self.keep.click(lambda: gr.update(visible=False), None, self.confirm, **HIDDEN)
+
+    def outputs(self) -> list[Any]:
+        """Everything the handlers may change."""
+        return [
+            *(self.list, self.header, self.notice, self.playground, self.download, self.stop),
+            *(self.resume, self.again, self.ask_delete, self.confirm, self.confirm_text),
+            *(self.result_panel, self.result, self.chart_panel, self.chart),
+            *(self.more_panel, self.log, self.settings, self.seen, self.chosen),
+        ]
+
+    def poll(self, chosen: int, seen: str) -> Updates:
+        """Draw what changed since the last look; nothing is sent while nothing did."""
+        jobs = self.store.list()
+        away = runs_view.worker_is_away(jobs, time.time())
+        job = next((job for job in jobs if job.id == chosen), None)
+        log = self.store.log_tail(job.id) if job else ""
+        now = str(hash((chosen, away, log, *map(_fingerprint, jobs))))
+        if now == seen:
+            return {self.seen: gr.skip()}
+        updates: Updates = {self.seen: now, self.list: runs_view.list_html(jobs, chosen)}
+        if job is None:
+            return updates | self._nothing()
+        return updates | self._detail(job, away) | {self.log: runs_view.log_html(log)}
+
+    def _nothing(self) -> Updates:
+        hidden = gr.update(visible=False)
+        panels = (self.result_panel, self.chart_panel, self.more_panel, self.confirm)
+        return {
+            self.header: runs_view.nothing_html(),
+            **dict.fromkeys((*self._buttons(), *panels), hidden),
+        }
+
+    def _buttons(self) -> tuple[Any, ...]:
+        return (
+            *(self.playground, self.download, self.stop, self.resume, self.again),
+            self.ask_delete,
+        )
+
+    def _detail(self, job: Job, away: bool) -> Updates:
+        waiting = [each.id for each in self.store.active() if each.status is JobStatus.queued]
+        place = waiting.index(job.id) + 1 if job.id in waiting else 0
+        adapter = None if job.is_active else self.store.adapter_zip(job.id)
+        result = runs_view.result_html(job)
+        points = self.store.progress(job.id)
+        return {
+            self.header: runs_view.header_html(job, place, away),
+            self.chart: chart_html(points, job.total_steps),
+            self.chart_panel: gr.update(visible=bool(points) or job.is_active),
+            self.result: result,
+            self.result_panel: gr.update(visible=bool(result)),
+            self.settings: runs_view.settings_html(job),
+            self.more_panel: gr.update(visible=True),
+            self.playground: gr.update(visible=adapter is not None),
+            self.download: gr.update(
+                visible=adapter is not None,
+                value=download_link(job, adapter.stat().st_size) if adapter else "",
+            ),
+            self.stop: gr.update(visible=job.can_stop),
+            self.resume: gr.update(visible=job.can_resume),
+            self.again: gr.update(visible=True),
+            self.ask_delete: gr.update(visible=job.can_delete),
+        }
+
+    def choose(self, event: gr.EventData) -> Updates:
+        """Show the run whose card was pressed."""
+        return self._show(int(event.id))
+
+    def _show(self, chosen: int, said: str = "") -> Updates:
+        return {
+            **self.poll(chosen, ""),
+            self.chosen: chosen,
+            self.notice: said,
+            self.confirm: gr.update(visible=False),
+        }
+
+    def ask_stop(self, chosen: int) -> Updates:
+        """Stop a running job after its update, or take a waiting one out of the queue."""
+        job = self.store.request_cancel(chosen)
+        said = words.STOP_ASKED if job.cancel_requested else words.STOP_DONE
+        return self._show(chosen, notice("info", said))
+
+    def go_on(self, chosen: int) -> Updates:
+        """Put a stopped or failed job back into the queue."""
+        self.store.resume(chosen)
+        return self._show(chosen, notice("info", words.RESUMED))
+
+    def ask(self, chosen: int) -> Updates:
+        """Ask before a run is deleted."""
+        name = self.store.get(chosen).name
+        question = notice("warning", words.DELETE_SURE.format(name=name))
+        return {self.confirm: gr.update(visible=True), self.confirm_text: question}
+
+    def remove(self, chosen: int) -> Updates:
+        """Delete the chosen run and show the newest of the others."""
+        name = self.store.get(chosen).name
+        self.store.delete(chosen)
+        left = self.store.list(limit=1)
+        said = notice("success", words.DELETED.format(name=name))
+        return self._show(left[0].id if left else 0, said)
+
+    def restore(self, chosen: int) -> Updates:
+        """Show the run that the browser remembers, or the newest one where it is gone."""
+        try:
+            return self._show(self.store.get(int(chosen)).id)
+        except (JobNotFound, TypeError, ValueError):
+            newest = self.store.list(limit=1)
+            return self._show(newest[0].id if newest else 0)
+
+
+def _action(label: str, elem_id: str, variant: Any = "secondary") -> gr.Button:
+    return gr.Button(label, variant=variant, visible=False, size="sm", elem_id=elem_id)
+
+
+def _fingerprint(job: Job) -> tuple[object, ...]:
+    """What of a job is seen on the tab."""
+    return (
+        *(job.id, job.status, job.phase, job.message, job.step, job.total_steps, job.loss),
+        *(job.eval_loss, job.eta_seconds, job.memory_mb, job.cancel_requested, job.finished_at),
+        job.error,
+    )
+
+
+def download_link(job: Job, size: int) -> str:
+    """A link that saves the run's zip under a name that tells runs apart."""
+    label = words.DOWNLOAD.format(size=file_size(size))
+    return f'<a class="button" href="{quote(f"adapters/{job.id}.zip")}" download>{text(label)}</a>'

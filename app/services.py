@@ -1,0 +1,59 @@
+"""What every part of the page works with: one object, handed to each builder."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from jobs.generation import Generator
+from jobs.store import Store
+from lora_engine import catalog
+from lora_engine.data.library import Library
+from lora_engine.profile import ModelProfile
+
+KEPT_PROFILES = 32
+
+
+@dataclass(frozen=True)
+class Services:
+    """The data folder and the parts that live in it."""
+
+    home: Path
+    store: Store
+    library: Library
+    generator: Generator
+    _profiles: OrderedDict[str, ModelProfile] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(cls, home: Path) -> Self:
+        """Open (and where needed make) the data folder."""
+        home.mkdir(parents=True, exist_ok=True)
+        return cls(home, Store(home), Library(home), Generator(home))
+
+    def profile(self, base_model: str) -> ModelProfile:
+        """What can be adapted in a model; kept in memory, so that counts answer at once.
+
+        Raises:
+            ModelError: the model cannot be found or used.
+        """
+        base_model = base_model.strip()
+        with self._lock:
+            if known := self._profiles.get(base_model):
+                self._profiles.move_to_end(base_model)
+                return known
+        profile = catalog.profile(base_model, self.home)
+        with self._lock:
+            self._profiles[base_model] = profile
+            while len(self._profiles) > KEPT_PROFILES:
+                self._profiles.popitem(last=False)
+        return profile
+
+    def knows_profile(self, base_model: str) -> bool:
+        """Whether ``profile`` answers at once."""
+        return base_model.strip() in self._profiles
+
+    def close(self) -> None:
+        """End the generation child; the store and the library hold nothing open."""
+        self.generator.close()

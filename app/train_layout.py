@@ -1,0 +1,95 @@
+"""How the Train tab is laid out; what happens on it is in train_tab."""
+
+from typing import Any
+
+import gradio as gr
+
+from app.fields import FIELDS, TARGETS, Drawn, Section, default_values, draw, draw_help, element_id
+from app.html import heading, help_text, muted
+from app.pieces import piece
+from app.presets import DEFAULT_PRESET
+from app.wording import train as words
+
+
+class TrainLayout:
+    """The tab's components. ``fields`` maps dotted setting names to what was drawn for them."""
+
+    def __init__(self) -> None:
+        self.start_values = default_values() | DEFAULT_PRESET.values
+        self.fields: dict[str, Drawn] = {}
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=7, min_width=320):
+                self._build_what()
+                self._build_adapter()
+                self._build_advanced()
+            with gr.Column(scale=4, min_width=300, elem_classes="side"):
+                self._build_counts()
+        self.controls: list[Any] = [drawn.control for drawn in self.fields.values()]
+        self.inputs: list[Any] = [self.dataset, self.model, *self.controls]
+
+    def _build_what(self) -> None:
+        with gr.Column(elem_classes="wb-panel"):
+            piece(heading(words.WHAT_TITLE))
+            with gr.Row(elem_classes="fields"):
+                with gr.Column(min_width=200, elem_classes="field"):
+                    self.dataset = gr.Dropdown([], label=words.DATASET, elem_id="train-dataset")
+                    piece(help_text(words.DATASET_HELP))
+                with gr.Column(min_width=200, elem_classes="field"):
+                    self.model = gr.Dropdown(
+                        [], label=words.MODEL, allow_custom_value=True, elem_id="train-model"
+                    )
+                    piece(help_text(words.MODEL_HELP))
+            self.what_notice = piece(elem_classes="place", elem_id="model-notice")
+
+    def _build_adapter(self) -> None:
+        with gr.Column(elem_classes="wb-panel"):
+            piece(heading(words.PRESETS_TITLE))
+            self.preset = gr.Radio(
+                [(label, key) for key, label in words.PRESETS.items()],
+                label=words.PRESETS_LABEL,
+                value=DEFAULT_PRESET.key,
+                elem_id="preset",
+                elem_classes="segmented",
+            )
+            self.preset_help = piece(muted(words.PRESET_HELP[DEFAULT_PRESET.key]))
+        with gr.Column(elem_classes="wb-panel"):
+            piece(heading(words.ADAPTER_TITLE, words.ADAPTER_HINT))
+            with gr.Row(elem_classes="fields"):
+                self._draw_section("adapter")
+            with gr.Column(elem_classes="field"):
+                modules = gr.CheckboxGroup([], label=words.TARGETS, elem_id=element_id(TARGETS))
+                with gr.Row(elem_classes="actions"):
+                    self.usual = gr.Button(words.TARGETS_USUAL, size="sm")
+                    self.all_modules = gr.Button(words.TARGETS_ALL, size="sm")
+                problem = draw_help(TARGETS)
+            self.fields[TARGETS] = Drawn(modules, problem)
+
+    def _build_advanced(self) -> None:
+        with (
+            gr.Accordion(words.ADVANCED, open=False, elem_classes="wb-panel", elem_id="advanced"),
+            gr.Row(elem_classes="fields"),
+        ):
+            self._draw_section("advanced")
+
+    def _draw_section(self, section: Section) -> None:
+        for field in FIELDS:
+            if field.section == section:
+                self.fields[field.name] = draw(field, self.start_values[field.name])
+
+    def _build_counts(self) -> None:
+        with gr.Column(elem_classes="wb-panel sticky"):
+            piece(heading(words.COUNTS_TITLE))
+            self.counts = piece(muted(words.COUNTS_WAIT), elem_id="counts")
+            self.estimate = piece(elem_id="estimate")
+            self.name = gr.Textbox(
+                label=words.NAME, placeholder=words.NAME_PLACEHOLDER,
+                max_lines=1, elem_id="run-name",
+            )  # fmt: skip
+            self.start = gr.Button(words.START, variant="primary", size="lg", elem_id="start-run")
+            self.notice = piece(elem_classes="place", elem_id="train-notice")
+            with gr.Row(elem_classes="actions"):
+                self.save = gr.Button(words.SAVE, size="sm", elem_id="save-settings")
+                self.load = gr.UploadButton(
+                    words.LOAD, size="sm", file_types=[".json"], elem_id="load-settings"
+                )
+            self.saved = gr.Textbox(visible=False)

@@ -1,0 +1,75 @@
+"""Texts of the Data tab."""
+
+TITLE = "Bring your examples"
+HINT = (
+    "A table of questions and the answers you would like: CSV, TSV, JSON Lines or JSON. "
+    "Nothing leaves this machine."
+)
+UPLOAD = "Drop a file here, or click to choose one"
+SAMPLE = "Use the sample data"
+KEPT = "Your data sets"
+KEPT_EMPTY = "Nothing here yet."
+NOTHING_TITLE = "No data set chosen"
+NOTHING_HINT = (
+    "Upload a table, or press “Use the sample data” to try everything with about 80 examples "
+    "that ship with the project."
+)
+READING = "Reading the file"
+GONE = "That data set is no longer here; choose another one."
+
+LEARN_TITLE = "What the model will learn"
+ROLES_TITLE = "Which column is what"
+ROLES_HINT = "Guessed from the header. Change a column here and everything below follows."
+SHAPE = "What one row is"
+SHAPES = {
+    "pair": "Question and answer",
+    "instruction": "Instruction, input, answer",
+    "conversation": "A whole conversation",
+    "text": "Plain text",
+}
+ROLE_LABELS = {
+    "prompt": "Question",
+    "completion": "Answer to learn",
+    "instruction": "Instruction",
+    "input": "Input (optional)",
+    "output": "Answer to learn",
+    "system": "System text (optional)",
+    "history": "Earlier turns (optional)",
+    "messages": "Conversation",
+    "text": "Text to learn",
+}
+PREVIEW_TITLE = "The first rows, as the model will see them"
+PREVIEW_HINT = "The marked parts are learned; the rest is what the model reads before it."
+PREVIEW_EMPTY = "No row can be used with these columns yet."
+PROBLEMS_TITLE = "Rows that are left out"
+PROBLEMS_NONE = "Every row can be used."
+PROBLEMS_LINE = "Line"
+PROBLEMS_WHY = "Why"
+PROBLEMS_FIRST = "The first {shown} of {count} are shown."
+TO_TRAIN = "Train on this data"
+DELETE = "Delete this data set"
+DELETE_SURE = (
+    "Delete “{name}”? Runs that were trained on it stay; they cannot be trained again without it."
+)
+DELETE_YES = "Yes, delete it"
+DELETE_NO = "Keep it"
+DELETED = "“{name}” was deleted."
+
+ROLE_SYSTEM = "System"
+ROLE_USER = "Person"
+ROLE_ASSISTANT = "Model"
+ROLE_TEXT = "Text"
+LEARNED = "learned"
+LINE = "Line {line}"
+
+LEARN_PAIR = "The model reads “{first}” as what a person asks and learns to answer with “{second}”."
+LEARN_INSTRUCTION = (
+    "The model reads “{first}”{input} as a task and learns to answer with “{second}”."
+)
+LEARN_INSTRUCTION_INPUT = " together with “{column}”"
+LEARN_CONVERSATION = (
+    "Each row of “{first}” is a conversation; every turn of the model in it is learned."
+)
+LEARN_TEXT = "The model learns to continue the text of “{first}”, word by word."
+LEARN_SYSTEM = " “{column}” is set before each conversation."
+LEARN_MISSING = "Choose the columns below, so that the model knows what to learn."

@@ -1,0 +1,93 @@
+"""Texts of the Runs tab."""
+
+TITLE = "Runs"
+EMPTY_TITLE = "No runs yet"
+EMPTY_HINT = "Choose data and settings on the Train tab and press Train; the run appears here."
+CHOOSE_TITLE = "No run chosen"
+CHOOSE_HINT = "Choose a run from the list to see how it went."
+
+STATUS = {
+    "queued": "Waiting",
+    "running": "Training",
+    "succeeded": "Finished",
+    "failed": "Failed",
+    "cancelled": "Stopped",
+}
+STOPPING = "Stopping"
+PHASES = {
+    "": "Starting",
+    "fetching": "Fetching the model",
+    "preparing": "Preparing",
+    "training": "Training",
+    "evaluating": "Measuring",
+    "saving": "Saving the adapter",
+}
+QUEUE_PLACE = "Number {place} in the queue."
+QUEUE_NEXT = "Next in the queue."
+STOPPING_HINT = "Stopping after this update; what was learned so far is kept."
+
+STEP = "Update"
+LOSS = "Training loss"
+EVAL_LOSS = "Validation loss"
+SPEED = "Speed"
+SPEED_VALUE = "{value} tokens/s"
+MEMORY = "Memory"
+LEFT = "Time left"
+LEARNING_RATE = "Learning rate"
+DEVICE = "Device"
+TOOK = "Took"
+CREATED = "Started"
+
+CHART_TITLE = "Loss"
+CHART_HINT = "How surprised the model is by the right answer, in nats per token. Lower is better."
+CHART_EMPTY = "The chart begins with the first update."
+CHART_TRAIN = "Training"
+CHART_VALIDATION = "Validation"
+CHART_X = "updates"
+CHART_LABEL = "Loss over {steps} updates: training {loss}, validation {eval_loss}."
+CHART_NO_VALUE = "not measured"
+
+STOP = "Stop"
+RESUME = "Resume"
+AGAIN = "Train again with these settings"
+DELETE = "Delete"
+DELETE_SURE = "Delete “{name}”, its log and its adapter? This cannot be undone."
+DELETE_YES = "Yes, delete it"
+DELETE_NO = "Keep it"
+DELETED = "“{name}” was deleted."
+PLAYGROUND = "Try it in the playground"
+DOWNLOAD = "Download the adapter ({size})"
+STOP_ASKED = "The run stops after its current update."
+STOP_DONE = "The run was taken out of the queue."
+RESUMED = "The run is in the queue again and goes on from its last checkpoint."
+REFILLED = "These are the settings of “{name}”."
+LOG = "Log"
+LOG_EMPTY = "The log is empty so far."
+SETTINGS = "Settings of this run"
+
+RESULT_TITLE = "What came of it"
+RESULT_FELL = (
+    "The loss on {rows} the model had never seen fell from {before} to {after}: it has learned "
+    "something that holds beyond the examples."
+)
+RESULT_SAME = (
+    "The loss on {rows} the model had never seen hardly moved ({before} to {after}). Train "
+    "longer, raise the learning rate or the rank, or add examples."
+)
+RESULT_ROSE = (
+    "The loss on {rows} the model had never seen rose from {before} to {after}: the examples are "
+    "being learned by heart. Use fewer epochs, a lower learning rate or more dropout."
+)
+RESULT_BEST = (
+    " It was lowest ({best}) after update {step} and rose since then; fewer epochs may do better."
+)
+RESULT_TRAIN = " On the rows it trained on, it went from {first} to {last}."
+RESULT_TRAIN_ONLY = (
+    "The training loss went from {first} to {last}. No rows were held back, so nothing says how "
+    "it does on new ones."
+)
+RESULT_COST = "{steps} over {tokens} tokens took {time}, at {speed} tokens/s{memory}."
+RESULT_MEMORY = " and at most {memory} of memory"
+RESULT_STOPPED = "The run was stopped after {steps} of {total} updates; what it learned is kept."
+RESULT_STOPPED_EMPTY = "The run was stopped before its first update, so there is no adapter."
+UNSEEN_ROWS = ("row", "rows")
