@@ -8,6 +8,9 @@ from torch import Tensor
 
 from lora_engine.config import TrainConfig
 
+Example = dict[str, list[int]]
+"""A row as tokens: ``input_ids``, and ``labels`` of the same length."""
+
 IGNORED = -100
 """The label of a position at which nothing is learned."""
 
@@ -49,13 +52,8 @@ class Batch:
     attention_mask: Tensor
     """rows × length, 1 on real tokens."""
 
-    @property
-    def tokens(self) -> int:
-        """Real (unpadded) tokens."""
-        return int(self.attention_mask.sum())
 
-
-def collate(examples: list[dict[str, list[int]]], pad_id: int, device: torch.device) -> Batch:
+def collate(examples: list[Example], pad_id: int, device: torch.device) -> Batch:
     """Pad ``examples`` (input_ids and labels) on the right to the longest of them."""
     longest = max(len(example["input_ids"]) for example in examples)
     input_ids = torch.full((len(examples), longest), pad_id, dtype=torch.int64)
@@ -69,6 +67,6 @@ def collate(examples: list[dict[str, list[int]]], pad_id: int, device: torch.dev
     return Batch(input_ids.to(device), labels.to(device), attention_mask.to(device))
 
 
-def learned_tokens(examples: list[dict[str, list[int]]]) -> int:
+def learned_tokens(examples: list[Example]) -> int:
     """Positions whose token is predicted and learned (the first token of a row never is)."""
     return sum(label != IGNORED for example in examples for label in example["labels"][1:])

@@ -101,6 +101,8 @@ class TrainConfig(Settings):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     precision: Precision = "auto"
     """Number format of the frozen weights and of the arithmetic; the adapter is always float32."""
+    fast: bool = True
+    """Take the faster way to the same loss where model and machine allow it."""
 
     @classmethod
     def read(cls, path: Path) -> Self:

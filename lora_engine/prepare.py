@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lora_engine import catalog
-from lora_engine.batches import Batch, collate
+from lora_engine.batches import Example
 from lora_engine.config import TrainConfig
 from lora_engine.data.encode import Encoded, encode_dataset, split
 from lora_engine.data.library import Dataset, Library
@@ -33,17 +31,16 @@ class Work:
         """Any token will do: padding is masked and never learned."""
         return int(self.tokenizer.pad_token_id or 0)
 
-    def train_examples(self, rows: list[int]) -> list[dict[str, list[int]]]:
+    def train_examples(self, rows: list[int]) -> list[Example]:
         """The training rows at positions ``rows`` of the training share."""
         return self._examples([self.train_rows[row] for row in rows])
 
-    def validation_batches(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        """The validation rows, ``batch_size`` at a time, in file order."""
-        for start in range(0, len(self.validation_rows), batch_size):
-            rows = self.validation_rows[start : start + batch_size]
-            yield collate(self._examples(rows), self.pad_id, device)
+    def validation_examples(self, at_once: int = 64) -> Iterator[list[Example]]:
+        """The validation rows, some at a time."""
+        for start in range(0, len(self.validation_rows), at_once):
+            yield self._examples(self.validation_rows[start : start + at_once])
 
-    def _examples(self, rows: list[int]) -> list[dict[str, list[int]]]:
+    def _examples(self, rows: list[int]) -> list[Example]:
         columns = self.encoded.dataset[rows]
         return [
             {"input_ids": input_ids, "labels": labels}

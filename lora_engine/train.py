@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from transformers import get_scheduler, set_seed
 
-from lora_engine.batches import Plan, collate, learned_tokens
+from lora_engine.batches import Plan, learned_tokens
 from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import TrainConfig
-from lora_engine.evaluate import loss_sum, mean_loss
+from lora_engine.fast.packed import choose_path
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
+from lora_engine.loss import mean_loss
 from lora_engine.memory import peak_memory_mb
 from lora_engine.model import choose_device, choose_dtype, load_base
 from lora_engine.outcome import collect_metrics, write_adapter
@@ -61,6 +62,7 @@ def train(
     model = load_base(work.model.path, place, choose_dtype(config.precision, place))
     targets = profile_model(model, config.base_model).targets(config.lora)
     inject(model, config.lora, targets)
+    path = choose_path(model, work.pad_id, config.batch_size, place, config.fast)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     plan = Plan.of(config, len(work.train_rows))
@@ -95,7 +97,9 @@ def train(
         if not work.validation_rows:
             return
         tell("evaluating", "Measuring on rows that are not trained on")
-        loss = mean_loss(model, work.validation_batches(config.batch_size, place))
+        model.eval()
+        loss = mean_loss(path, work.validation_examples())
+        model.train()
         state.eval_losses.append((state.step, loss))
         tell("evaluating", eval_loss=loss)
 
@@ -112,12 +116,11 @@ def train(
         examples = work.train_examples(plan.update(state.step))
         update_tokens = learned_tokens(examples)
         update_loss = 0.0
-        for start in range(0, len(examples), config.batch_size):
-            batch = collate(examples[start : start + config.batch_size], work.pad_id, place)
-            loss = loss_sum(model, batch) / update_tokens
+        for batch in path.batches(examples):
+            loss = path.loss_sum(batch) / update_tokens
             loss.backward()  # type: ignore[no-untyped-call]
             update_loss += loss.item()
-            state.tokens += batch.tokens
+        state.tokens += sum(len(example["input_ids"]) for example in examples)
         if config.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(trainable, config.max_grad_norm)
         optimizer.step()

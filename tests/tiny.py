@@ -44,7 +44,7 @@ def gpt2(seed: int = 0) -> PreTrainedModel:
     """Two layers of GPT-2, whose linear layers are Conv1D and have biases."""
     torch.manual_seed(seed)
     config = GPT2Config(
-        vocab_size=VOCABULARY, n_positions=256, n_embd=64, n_layer=2, n_head=4,
+        vocab_size=VOCABULARY, n_positions=512, n_embd=64, n_layer=2, n_head=4,
         bos_token_id=0, eos_token_id=1, attn_pdrop=0.0, resid_pdrop=0.0, embd_pdrop=0.0,
     )  # fmt: skip
     return GPT2LMHeadModel(config).eval()

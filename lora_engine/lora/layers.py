@@ -34,8 +34,8 @@ class LowRank(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: … × in_features → … × out_features, what the pair adds to the base's output."""
-        low = F.linear(self.dropout(x), self.lora_A.to(x.dtype))
-        return F.linear(low, self.lora_B.to(x.dtype)) * self.scaling
+        low = F.linear(self.dropout(x), self.lora_A.to(x.dtype)) * self.scaling
+        return F.linear(low, self.lora_B.to(x.dtype))
 
     def delta_weight(self) -> Tensor:
         """ΔW = scaling · B·A, out_features × in_features, float32."""

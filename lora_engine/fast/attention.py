@@ -1,0 +1,122 @@
+"""Attention over packed rows on a CPU, as batched matrix products over blocks of queries.
+
+Reason: on a CPU torch's flash kernel has a slow backward, and the eager form computes the half
+above the diagonal only to mask it and repeats keys and values for grouped queries. This form
+skips the upper half block by block, and shares each key head among its query heads.
+(benchmarks/NOTES.md has the measurements.)
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+NAME = "packed_blocks"
+"""The name for ``model.set_attn_implementation``."""
+
+BLOCK = 128
+"""Queries a block; 64 and 256 measured slower."""
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attention that never crosses the row borders in ``cu_seq_lens_q``; transformers' interface.
+
+    query: 1 × heads × tokens × width; key, value: 1 × key heads × tokens × width; the result is
+    1 × tokens × heads × width. Causal unless the module says otherwise.
+
+    Raises:
+        NotImplementedError: a mask, dropout or soft cap, which this form does not know.
+    """
+    if attention_mask is not None or dropout or options.get("softcap") or query.shape[0] != 1:
+        raise NotImplementedError("packed attention knows only plain causal or full attention")
+    borders = options.get("cu_seq_lens_q")
+    ends = [0, query.shape[2]] if borders is None else borders.tolist()
+    causal = options.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
+    window = options.get("sliding_window")
+    key_heads = key.shape[1]
+    query = query[0].unflatten(0, (key_heads, -1))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    rows = []
+    for start, end in pairwise(ends):
+        if window is not None and end - start > window:
+            raise NotImplementedError("a row is longer than the attention window")
+        rows.append(
+            _RowAttention.apply(
+                query[:, :, start:end],
+                key[0, :, start:end],
+                value[0, :, start:end],
+                scale,
+                causal,
+            )
+        )
+    out = rows[0] if len(rows) == 1 else torch.cat(rows, dim=2)
+    return out.flatten(0, 1).transpose(0, 1)[None], None
+
+
+class _RowAttention(torch.autograd.Function):
+    """softmax(scale · Q·Kᵀ)·V of one row; query: key heads × group × n × width.
+
+    Saves the probabilities in the arithmetic's dtype: n²/2 numbers a head for a causal row.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool
+    ) -> Tensor:
+        heads, _, n, width = query.shape
+        scaled = query * scale
+        key_t = key.transpose(1, 2)
+        above = torch.full((BLOCK, BLOCK), float("-inf"), dtype=query.dtype).triu_(1)
+        out = torch.empty_like(scaled)
+        probabilities = []
+        for a, b, seen in _blocks(n, causal):
+            scores = torch.bmm(
+                scaled[:, :, a:b].reshape(heads, -1, width), key_t[:, :, :seen]
+            ).unflatten(1, (-1, b - a))
+            if causal:
+                scores[..., a:].add_(above[: b - a, : b - a])
+            block = scores.softmax(-1).flatten(1, 2)
+            probabilities.append(block)
+            out[:, :, a:b] = torch.bmm(block, value[:, :seen]).unflatten(1, (-1, b - a))
+        ctx.save_for_backward(scaled, key, value, *probabilities)
+        ctx.scale, ctx.causal = scale, causal
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = gradients
+        scaled, key, value, *probabilities = ctx.saved_tensors
+        heads, _, n, width = scaled.shape
+        grad_query = torch.empty_like(scaled)
+        grad_key, grad_value = torch.zeros_like(key), torch.zeros_like(value)
+        value_t = value.transpose(1, 2)
+        for block, (a, b, seen) in zip(probabilities, _blocks(n, ctx.causal), strict=True):
+            grad_block = grad[:, :, a:b].reshape(heads, -1, width)
+            grad_value[:, :seen].baddbmm_(block.transpose(1, 2), grad_block)
+            grad_probability = torch.bmm(grad_block, value_t[:, :, :seen])
+            grad_scores = torch._softmax_backward_data(grad_probability, block, -1, block.dtype)
+            grad_query[:, :, a:b] = torch.bmm(grad_scores, key[:, :seen]).unflatten(1, (-1, b - a))
+            queries = scaled[:, :, a:b].reshape(heads, -1, width)
+            grad_key[:, :seen].baddbmm_(grad_scores.transpose(1, 2), queries)
+        return grad_query.mul_(ctx.scale), grad_key, grad_value, None, None
+
+
+def _blocks(n: int, causal: bool) -> list[tuple[int, int, int]]:
+    """(first query, end of queries, keys seen) of each block."""
+    starts = range(0, n, BLOCK)
+    return [(a, min(n, a + BLOCK), min(n, a + BLOCK) if causal else n) for a in starts]
+
+
+AttentionInterface.register(NAME, packed_attention)

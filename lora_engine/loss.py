@@ -1,0 +1,60 @@
+"""The loss of a batch of rows, and the plain way to it: padded rows and full logits."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lora_engine.batches import IGNORED, Example, collate, learned_tokens
+
+
+class LossPath(Protocol):
+    """A way from rows to their loss; every way gives the same numbers."""
+
+    def batches(self, examples: list[Example]) -> Iterator[list[Example]]:
+        """Cut the rows of an update into batches that one forward pass takes."""
+
+    def loss_sum(self, examples: list[Example]) -> Tensor:
+        """Cross-entropy, in nats, summed over the learned positions of ``examples``.
+
+        The token at position t is predicted from the positions before t.
+        """
+
+
+class PaddedPath:
+    """The reference: rows padded to the longest, full logits in float32."""
+
+    def __init__(self, model: Any, pad_id: int, batch_size: int, device: torch.device) -> None:
+        self._model = model
+        self._pad_id = pad_id
+        self._batch_size = batch_size
+        self._device = device
+
+    def batches(self, examples: list[Example]) -> Iterator[list[Example]]:
+        """``batch_size`` rows at a time."""
+        for start in range(0, len(examples), self._batch_size):
+            yield examples[start : start + self._batch_size]
+
+    def loss_sum(self, examples: list[Example]) -> Tensor:
+        """See ``LossPath``."""
+        batch = collate(examples, self._pad_id, self._device)
+        logits = self._model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        return F.cross_entropy(
+            logits[:, :-1].flatten(0, 1).float(),
+            batch.labels[:, 1:].flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
+        )
+
+
+@torch.no_grad()
+def mean_loss(path: LossPath, updates: Iterable[list[Example]]) -> float:
+    """Mean cross-entropy, in nats, per learned token of all rows."""
+    total, tokens = 0.0, 0
+    for examples in updates:
+        for batch in path.batches(examples):
+            total += float(path.loss_sum(batch))
+            tokens += learned_tokens(batch)
+    return total / tokens

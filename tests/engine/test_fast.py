@@ -1,0 +1,145 @@
+"""Every faster way gives the plain way's numbers."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.models.auto import CONFIG_MAPPING
+
+from lora_engine.adapter import trained_tensors
+from lora_engine.batches import IGNORED, Example
+from lora_engine.config import LoraConfig
+from lora_engine.fast import attention, head_loss
+from lora_engine.fast.packed import PackedPath, choose_path
+from lora_engine.inspection import profile_model
+from lora_engine.lora.inject import inject
+from lora_engine.loss import PaddedPath
+from tests import tiny
+
+CPU = torch.device("cpu")
+SMALL = {
+    "vocab_size": tiny.VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": None},
+    "qwen2": {},
+    "qwen3": {"head_dim": 16},
+    "gemma": {"head_dim": 16},
+    "phi3": {},
+    "gpt_neox": {},
+    "granite": {"logits_scaling": 3.0},
+}
+PACKED = {"llama", "mistral", "qwen2", "qwen3", "gemma", "phi3", "gpt_neox", "gpt2"}
+
+
+def family(name: str) -> PreTrainedModel:
+    if name == "gpt2":
+        return tiny.gpt2()
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[name](**SMALL | FAMILIES[name])
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
+    return model
+
+
+def rows(lengths: tuple[int, ...] = (9, 300, 41, 150)) -> list[Example]:
+    """Rows longer than a block of queries and more than one pack."""
+    generator = torch.Generator().manual_seed(1)
+    made = []
+    for length in lengths:
+        ids = torch.randint(1, tiny.VOCABULARY, (length,), generator=generator).tolist()
+        made.append({"input_ids": ids, "labels": [IGNORED] * (length // 3) + ids[length // 3 :]})
+    return made
+
+
+def test_head_loss_is_cross_entropy_with_its_gradient() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(head_loss.CHUNK * 2 + 7, 16, requires_grad=True)
+    weight, bias = torch.randn(50, 16), torch.randn(50)
+    labels = torch.randint(0, 50, (len(hidden),))
+    for bias_or_none in (bias, None):
+        plain = F.cross_entropy(F.linear(hidden, weight, bias_or_none), labels, reduction="sum")
+        (expected,) = torch.autograd.grad(plain * 0.5, hidden)
+        ours = head_loss.head_loss(hidden, weight, bias_or_none, labels)
+        (found,) = torch.autograd.grad(ours * 0.5, hidden)
+        torch.testing.assert_close(ours, plain)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("length", [1, 100, attention.BLOCK, 300])
+def test_attention_is_the_reference_attention(length: int, causal: bool) -> None:
+    torch.manual_seed(length)
+    query = torch.randn(1, 6, length, 8, requires_grad=True)
+    key, value = (torch.randn(1, 2, length, 8, requires_grad=True) for _ in range(2))
+    inputs = (query, key, value)
+    expected = F.scaled_dot_product_attention(
+        query, key, value, is_causal=causal, scale=0.3, enable_gqa=True
+    ).transpose(1, 2)
+    module = torch.nn.Module()
+    module.is_causal = causal  # type: ignore[assignment]
+    found, _ = attention.packed_attention(module, query, key, value, None, scaling=0.3)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    gradient = torch.randn_like(expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, inputs, gradient),
+        torch.autograd.grad(expected, inputs, gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "gpt2"])
+def test_chosen_path_gives_the_plain_loss_and_gradients(name: str) -> None:
+    model = family(name)
+    lora = LoraConfig(r=4, lora_dropout=0)
+    inject(model, lora, profile_model(model, name).targets(lora))
+    tensors = trained_tensors(model)
+    with torch.no_grad():
+        for key, tensor in tensors.items():
+            if key.endswith("lora_B"):
+                tensor.normal_(std=0.1)
+    results = []
+    for fast in (False, True):
+        path = choose_path(model, 0, 2, CPU, fast)
+        assert isinstance(path, PackedPath) is (fast and name in PACKED)
+        model.train()
+        total = torch.zeros(())
+        for batch in path.batches(rows()):
+            loss = path.loss_sum(batch) / 100
+            loss.backward()
+            total += loss.detach()
+        results.append(
+            (total, {key: t.grad.clone() for key, t in tensors.items() if t.grad is not None})
+        )
+        model.zero_grad()
+    (plain, plain_gradients), (quick, quick_gradients) = results
+    torch.testing.assert_close(quick, plain, atol=1e-4, rtol=1e-5)
+    assert quick_gradients.keys() == plain_gradients.keys() == tensors.keys()
+    for key, gradient in plain_gradients.items():
+        torch.testing.assert_close(quick_gradients[key], gradient, atol=1e-4, rtol=1e-4)
+
+
+def test_packs_hold_every_row_once_and_respect_the_room() -> None:
+    packed = PackedPath(tiny.llama(), CPU)
+    given = rows((500, 13, 700, 250, 250, 3, 9, 100))
+    packs = list(packed.batches(given))
+    assert sorted(len(e["input_ids"]) for pack in packs for e in pack) == sorted(
+        len(e["input_ids"]) for e in given
+    )
+    for pack in packs:
+        assert len(pack) == 1 or sum(len(e["input_ids"]) for e in pack) <= 512
+    assert len(packs) < len(given)
+
+
+def test_switch_off_means_the_reference_path() -> None:
+    assert isinstance(choose_path(tiny.llama(), 0, 2, CPU, fast=False), PaddedPath)
