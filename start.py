@@ -48,7 +48,7 @@ TROUBLES = (  # how pip, venv and the systems say it, and what the person can do
     ),
     (
         r"Retrying \(|NewConnectionError|ConnectionError|ConnectTimeout|ReadTimeout|ProxyError"
-        r"|name resolution|getaddrinfo failed|Network is unreachable|SSLError",
+        r"|name resolution|getaddrinfo failed|Network is unreachable|SSLError|from versions: none",
         "The Python package index cannot be reached: check the network connection (and the proxy, "
         "where there is one), then start again.",
     ),

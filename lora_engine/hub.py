@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     GatedRepoError,
     HFValidationError,
     LocalEntryNotFoundError,
@@ -26,8 +25,9 @@ from lora_engine.progress import Progress, Report
 
 log = logging.getLogger(__name__)
 
+CONFIG = "config.json"
 FILES = [
-    "config.json",
+    CONFIG,
     "generation_config.json",
     "model*.safetensors",
     "model.safetensors.index.json",
@@ -71,6 +71,7 @@ class Hub:
         if found := self.cached(repo_id):
             return found
         report(_fetching(f"Fetching {repo_id}"))
+        self.config_folder(repo_id)  # what cannot be had is told before anything large is fetched
         try:
             folder = self._snapshot(repo_id, tqdm_class=_bar_class(repo_id, report))
         except Exception as error:  # the client's, the hub's and the system's share no base
@@ -87,28 +88,22 @@ class Hub:
         Raises:
             ModelError: as ``fetch``.
         """
-        known = try_to_load_from_cache(repo_id, "config.json", cache_dir=self.cache_dir)
+        known = try_to_load_from_cache(repo_id, CONFIG, cache_dir=self.cache_dir)
         if isinstance(known, str):
             return Path(known).parent
-        try:
-            fetched = hf_hub_download(
-                repo_id, "config.json", cache_dir=self.cache_dir, endpoint=self.endpoint
+        try:  # a snapshot, because it tells at once where there is no network, and never retries
+            folder = self._snapshot(
+                repo_id, allow_patterns=[CONFIG], tqdm_class=_bar_class("", _ignore)
             )
         except Exception as error:  # as above
             raise _trouble(repo_id, error) from error
-        return Path(fetched).parent
+        if not (folder / CONFIG).is_file():
+            raise ModelError(f"{repo_id} holds no model: it has no config.json.")
+        return folder
 
     def _snapshot(self, repo_id: str, **options: Any) -> Path:
-        return Path(
-            snapshot_download(
-                repo_id,
-                cache_dir=self.cache_dir,
-                endpoint=self.endpoint,
-                allow_patterns=FILES,
-                ignore_patterns=IGNORED,
-                **options,
-            )
-        )
+        fixed = {"cache_dir": self.cache_dir, "endpoint": self.endpoint, "ignore_patterns": IGNORED}
+        return Path(snapshot_download(repo_id, **fixed | {"allow_patterns": FILES} | options))
 
 
 def is_hub_id(text: str) -> bool:
@@ -169,9 +164,10 @@ def _trouble(repo_id: str, error: Exception) -> ModelError:
             f"{repo_id} is not on this machine, and the model hub cannot be reached: check the "
             "network connection, or choose a starter model or a folder."
         )
-    if isinstance(error, EntryNotFoundError):
-        return ModelError(f"{repo_id} holds no model: it has no config.json.")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return ModelError(f"The disk is full: make room, then fetch {repo_id} again.")
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return ModelError(f"{repo_id} could not be fetched: {first}")
+
+
+def _ignore(_: Progress) -> None: ...

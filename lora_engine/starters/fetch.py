@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 DISK_FULL = re.compile(r"No space left on device|Errno 28\b|not enough space on the disk")
 UNREACHABLE = re.compile(
     r"Retrying \(|NewConnectionError|ConnectionError|ConnectTimeout|ReadTimeout|ProxyError"
-    r"|name resolution|getaddrinfo failed|Network is unreachable|SSLError"
+    r"|name resolution|getaddrinfo failed|Network is unreachable|SSLError|from versions: none"
 )
 
 
