@@ -37,6 +37,10 @@ MAGIC = (
 )
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 HIGH_RUN = re.compile(rb"[\x80-\xff]+")
+IN_WORD = re.compile(  # one to three accented letters of cp1252 beside ASCII letters
+    rb"(?<=[A-Za-z])[\xc0-\xd6\xd8-\xf6\xf8-\xff]{1,3}(?![\x80-\xff])"
+    rb"|(?<![\x80-\xff])[\xc0-\xd6\xd8-\xf6\xf8-\xff]{1,3}(?=[A-Za-z])"
+)
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,11 @@ def detect(path: Path) -> Charset:
     marked = next((encoding for mark, encoding in MARKS if head.startswith(mark)), None)
     if encoding := marked or _utf16_without_mark(head):
         return Charset(encoding, lossy=not _fits(path, encoding))
-    if _holds_nul(path) or len(CONTROL.findall(head)) > len(head) / 100:
-        raise DataError("This file is not text; save the table as CSV or JSON Lines first.")
-    if _fits(path, "utf-8"):
+    holds_nul = _holds_nul(path)
+    if not holds_nul and _fits(path, "utf-8"):
         return Charset("utf-8")
+    if holds_nul or len(CONTROL.findall(head)) > len(head) / 100:
+        raise DataError("This file is not text; save the table as CSV or JSON Lines first.")
     return _not_utf8(path)
 
 
@@ -144,7 +149,8 @@ def _by_shape(sample: bytes) -> str | None:
     runs = HIGH_RUN.findall(sample)
     high = sum(map(len, runs))
     alone = sum(1 for run in runs if len(run) == 1)
-    if alone > high / 2:
+    in_pairs = all(len(run) % 2 == 0 for run in runs)
+    if not in_pairs and (alone > high / 2 or len(IN_WORD.findall(sample)) > 0.8 * len(runs)):
         return "cp1252"
     pairs = [(run[i], run[i + 1]) for run in runs for i in range(0, len(run) - 1, 2)]
     # GB2312: punctuation in rows A1-A9, the common characters in rows B0-D7

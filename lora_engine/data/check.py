@@ -117,7 +117,7 @@ def _instruction(find: _Cells) -> Callable[[Cells], Turns]:
         return (
             *find.system(cells),
             *(read_history(history) if history else ()),
-            ("user", f"{task}\n\n{given}" if task and given else task or given),
+            ("user", f"{task}\n{given}" if task and given else task or given),
             ("assistant", answer),
         )
 

@@ -38,7 +38,7 @@ def detect(sample: str, *, complete: bool, suffix: str) -> Layout:
         lines.pop()  # cut in the middle
     best = max(_candidates(lines, complete), key=lambda trial: trial.key, default=None)
     named_so = suffix in (".csv", ".tsv")
-    if best and (best.known or best.share >= CONSISTENT or named_so):
+    if best and (named_so or best.is_believable):
         dialect, records = best.dialect, best.records
     else:
         dialect = Dialect(NO_DELIMITER, quoted=named_so)
@@ -79,6 +79,13 @@ class _Trial:
     def known(self) -> bool:
         """Whether the first record holds a name that is usual in headers."""
         return bool(self.records) and any(map(is_known_name, self.records[0]))
+
+    @property
+    def is_believable(self) -> bool:
+        """Whether this is a table and no prose: sentences have commas, too."""
+        consistent = self.share >= CONSISTENT
+        punctuation = self.dialect.delimiter in ",;"
+        return self.known or (consistent and (not punctuation or _has_header(self.records, True)))
 
     @property
     def key(self) -> tuple[bool, float, bool, int]:

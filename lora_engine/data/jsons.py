@@ -36,7 +36,7 @@ def json_lines(lines: Lines) -> Iterator[Value]:
             yield Value(first_empty, {}, Row.empty(first_empty, number - 1))
             first_empty = 0
         try:
-            value = json.loads(text)
+            value = json.loads(text.rstrip())
         except RecursionError:
             yield _broken(number, "is nested too deeply")
         except ValueError as error:

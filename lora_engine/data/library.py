@@ -23,6 +23,8 @@ from lora_engine.data.roles import check_roles
 from lora_engine.data.rowfile import read_rows
 from lora_engine.errors import DataError
 
+__all__ = ["Dataset", "Library"]
+
 SAMPLES = Path(__file__).parent.parent / "samples"
 SAMPLE_SET = SAMPLES / "lighthouse_keeper.jsonl"
 SAMPLE_SET_NAME = "Lighthouse keeper (sample)"

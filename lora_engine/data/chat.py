@@ -1,0 +1,167 @@
+"""Conversations in a model's own chat format, and which characters of it are learned."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jinja2
+
+Message = dict[str, str]
+Span = tuple[int, int]
+
+DEFAULT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
+    "{% elif message['role'] == 'user' %}{{ 'User: ' + message['content'] + '\n\n' }}"
+    "{% else %}{{ 'Assistant: ' + message['content'] }}{{ eos_token }}{{ '\n\n' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+"""For models that have no chat template: ``User: …``, ``Assistant: …`` and the end token."""
+
+TEMPLATE_ERRORS = (
+    jinja2.TemplateError,
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+)
+"""What a template may raise; its text comes with the model and may do anything Jinja can."""
+
+
+class RefusedError(Exception):
+    """A template does not take these messages; the text says why, in the template's words."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A conversation as one text."""
+
+    text: str
+    learned: tuple[Span, ...]
+    """What each answer that can be learned consists of, up to and with its end token."""
+    missed: int
+    """Answers that cannot be learned, because the template writes them differently later."""
+    needs_end: bool
+    """Whether nothing marks the end of the last answer, so that an end token must follow."""
+    control: tuple[Span, ...] | None
+    """Where the template itself wrote control tokens; None where all in ``text`` are its own."""
+
+
+class ChatFormat:
+    """A tokenizer's chat template, rendered in transformers' sandbox only."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._template = None if tokenizer.chat_template else DEFAULT_TEMPLATE
+        strings = {tokenizer.convert_ids_to_tokens(token) for token in control_ids(tokenizer)}
+        self._strings = sorted(filter(None, strings), key=len, reverse=True)
+
+    @cached_property
+    def control(self) -> re.Pattern[str]:
+        """Matches the text of any control token; the longest of several."""
+        return re.compile("|".join(map(re.escape, self._strings)) or "(?!)")
+
+    @cached_property
+    def _control_next(self) -> re.Pattern[str]:
+        return re.compile(rf"\s*(?:{self.control.pattern})")
+
+    def render(self, messages: Sequence[Message], *, ask: bool = False) -> str:
+        """The conversation as text; ``ask`` adds the beginning of the next answer.
+
+        Raises:
+            RefusedError: the template does not take these messages.
+        """
+        try:
+            text = self._tokenizer.apply_chat_template(
+                list(messages),
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=ask,
+            )
+        except TEMPLATE_ERRORS as error:
+            raise RefusedError(str(error).strip() or type(error).__name__) from None
+        return str(text)
+
+    def write(self, messages: Sequence[Message], *, ask: bool = False) -> Written:
+        """The conversation with what is learned from it; raises RefusedError."""
+        text = self.render(messages, ask=ask)
+        answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+        learned = [span for i in answers if (span := self._answer(messages, i, text))]
+        last = answers and answers[-1] == len(messages) - 1 and learned
+        return Written(
+            text=text,
+            learned=tuple(learned),
+            missed=len(answers) - len(learned),
+            needs_end=bool(last) and not self._ends_in_control(text[: learned[-1][1]]),
+            control=self._own_control(messages, text, ask),
+        )
+
+    def _answer(self, messages: Sequence[Message], place: int, text: str) -> Span | None:
+        """Where answer ``place`` stands in ``text``, from the end of its prompt."""
+        content = messages[place]["content"].strip()
+        start = self._start(messages[:place], text) if place else text.find(content)
+        if start is None or start < 0:
+            return None
+        so_far = text if place == len(messages) - 1 else self.render(messages[: place + 1])
+        if text.startswith(so_far):
+            end = len(so_far.rstrip())
+        elif (found := text.find(content, start)) >= 0 and not text[start:found].strip():
+            end = found + len(content)  # an earlier answer, written differently when it was last
+        else:
+            return None
+        if not self._ends_in_control(text[:end]) and (
+            follows := self._control_next.match(text, end)
+        ):
+            end = follows.end()
+        return (start, end) if end > start else None
+
+    def _start(self, before: Sequence[Message], text: str) -> int | None:
+        """Where the answer to ``before`` begins in ``text``."""
+        prompt = self.render(before, ask=True)
+        if text.startswith(prompt):
+            return len(prompt)
+        # a template that opens the answer with more than it writes afterwards (such as <think>)
+        settled = self.render(before)
+        pairs = enumerate(zip(prompt, text, strict=False))
+        shared = next((place for place, (one, other) in pairs if one != other), len(text))
+        return shared if text.startswith(settled) and shared > len(settled) else None
+
+    def _ends_in_control(self, text: str) -> bool:
+        return any(map(text.endswith, self._strings))
+
+    def _own_control(
+        self, messages: Sequence[Message], text: str, ask: bool
+    ) -> tuple[Span, ...] | None:
+        """The template's control tokens in ``text``, where the contents hold some as well.
+
+        The contents are masked with as many harmless characters, so that every control token
+        that is left is the template's.
+        """
+        if not any(self.control.search(message["content"]) for message in messages):
+            return None
+        masked = [
+            {**message, "content": self.control.sub(_mask, message["content"])}
+            for message in messages
+        ]
+        other = self.render(masked, ask=ask)
+        if len(other) != len(text):
+            raise RefusedError("it treats control tokens in a text in a special way")
+        return tuple(self.spans(other))
+
+    def spans(self, text: str) -> Iterator[Span]:
+        """Where control tokens stand in ``text``."""
+        return (found.span() for found in self.control.finditer(text))
+
+
+def control_ids(tokenizer: Any) -> frozenset[int]:
+    """The ids of all tokens that steer a model and that no one can type."""
+    also = set(getattr(tokenizer, "chat_control_tokens", None) or ())
+    return frozenset(
+        number
+        for number, token in tokenizer.added_tokens_decoder.items()
+        if token.special or token.content in also
+    )
+
+
+def _mask(found: re.Match[str]) -> str:
+    return "x" * len(found.group())

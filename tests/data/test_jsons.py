@@ -1,0 +1,155 @@
+"""JSON and JSON Lines: lines, problems, and texts that are no list of objects."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_engine.data import jsons
+from lora_engine.data.lines import Row
+from lora_engine.data.read import open_source
+from lora_engine.errors import DataError
+
+
+def read(tmp_path: Path, text: str, name: str) -> tuple[list[str], list[Row]]:
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    with open_source(path) as source:
+        return source.columns, list(source.rows)
+
+
+def test_values_of_all_kinds_become_cells(tmp_path: Path) -> None:
+    value = {"a": "é", "b": 1, "c": 1.5, "d": True, "e": None, "f": [1, "x"], "g": {"h": "i"}}
+    columns, rows = read(tmp_path, json.dumps(value) + "\n{}\n" + '{"z": "late"}', "x.jsonl")
+    assert columns == ["a", "b", "c", "d", "e", "f", "g", "z"]
+    assert rows[0].cells == ["é", "1", "1.5", "true", None, '[1, "x"]', '{"h": "i"}', None]
+    assert rows[1] == Row.bad(2, "empty", "has no fields")
+    assert rows[2].cells == [None] * 7 + ["late"]
+
+
+def test_a_broken_line_is_a_problem_and_the_rest_is_kept(tmp_path: Path) -> None:
+    text = '{"text": "a"}\n{"text": "b"\n\n[1]\n{"text": "c"}\n' + "[" * 100_000 + "\n\n"
+    _, rows = read(tmp_path, text, "x.jsonl")
+    assert [row.problem for row in rows] == [
+        None,
+        ("broken", "Line 2 is not valid JSON: expecting ',' delimiter at character 13."),
+        ("empty", "Line 3 is empty."),
+        ("broken", "Line 4 is not an object with named fields."),
+        None,
+        ("broken", "Line 6 is nested too deeply."),
+    ]
+
+
+def test_a_broken_first_line_does_not_hide_the_format(tmp_path: Path) -> None:
+    _, rows = read(tmp_path, '{"text": \n{"text": "b"}\n{"text": "c"}\n', "x.json")
+    assert [row.cells for row in rows] == [(), ["b"], ["c"]]
+
+
+def test_half_characters_and_huge_numbers_are_problems(tmp_path: Path) -> None:
+    text = '{"text": "\\ud800"}\n{"text": "\\ud83d\\ude00"}\n{"text": ' + "9" * 5000 + "}\n"
+    _, rows = read(tmp_path, text, "x.jsonl")
+    assert rows[0].problem
+    assert "half of a character" in rows[0].problem[1]
+    assert rows[1].cells == ["😀"]
+    assert rows[2].problem == (
+        "broken",
+        "Line 3 is not valid JSON: a number in it is too long.",
+    )
+
+
+def test_elements_of_a_list_have_their_own_lines(tmp_path: Path) -> None:
+    text = '\n[\n {"text": "a"}, {"text": "b"},\n {\n  "text": "c"\n },\n 7\n]\n'
+    _, rows = read(tmp_path, text, "x.json")
+    assert [(row.line, row.cells) for row in rows] == [
+        (3, ["a"]),
+        (3, ["b"]),
+        (4, ["c"]),
+        (7, ()),
+    ]
+
+
+def test_a_list_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsons, "CHUNK_CHARACTERS", 7)
+    values = [{"text": "x" * size, "n": 123456} for size in range(40)]
+    _, rows = read(tmp_path, json.dumps(values, indent=1), "x.json")
+    assert [row.cells for row in rows] == [["x" * size, "123456"] for size in range(40)]
+    assert [row.line for row in rows] == [2 + 4 * place for place in range(40)]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_wrapped_list_is_found(tmp_path: Path, indent: int | None) -> None:
+    rows = [{"text": "a"}, {"text": "b"}]
+    value = {"version": "1", "note": '"data": [', "data": rows}
+    _, found = read(tmp_path, json.dumps(value, indent=indent), "x.json")
+    assert [row.cells for row in found] == [["a"], ["b"]]
+    assert [row.line for row in found] == ([1, 1] if indent is None else [5, 8])
+
+
+def test_one_object_is_one_row(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    for name in ("x.json", "x.jsonl"):
+        columns, rows = read(tmp_path, json.dumps({"messages": turns}), name)
+        assert columns == ["messages"]
+        assert json.loads(rows[0].cells[0] or "") == turns
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "line 1 is nested too deeply"),
+        ("[" * 100_000 + "]" * 100_000, "line 1 is nested too deeply"),
+        ('{"a":' * 100_000, "line 1 is nested too deeply"),
+        ('[{"text": "a"},\n{"text": }]', "Line 2 is not valid JSON"),
+        ('[{"text": "a"}\n{"text": "b"}]', "broken in line 2"),
+        ('[{"text": "a"},\n', "Line 2 is not valid JSON"),
+        ('[{"text": "a"}', "broken in line 1"),
+        ('[{"text": "a"}]\n[]', "after the end of the JSON list in line 2"),
+        ('{\n"a": 1\n}\n{\n"a": 2\n}', "after the end of the JSON object in line 4"),
+        ("[" + "9" * 5000 + "]", "a number is too long"),
+        ("text,label\na,b\n", "does not begin with"),
+    ],
+)
+def test_a_file_that_is_no_list_is_refused_in_one_sentence(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        read(tmp_path, text, "x.json")
+
+
+def test_too_many_fields_are_refused(tmp_path: Path) -> None:
+    text = "\n".join(json.dumps({f"field {place}": "x"}) for place in range(1200))
+    with pytest.raises(DataError, match="more than 1000 different fields by line 1001"):
+        read(tmp_path, text, "x.jsonl")
+
+
+def test_rows_that_are_nested_too_deeply_for_a_cell_are_problems() -> None:
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    values = iter([jsons.Value(3, {"text": deep})])
+    assert list(jsons.as_rows(values, ["text"])) == [Row.bad(3, "broken", "is nested too deeply")]
+
+
+TEXT = st.text(st.characters(codec="utf-8"))
+
+
+@given(
+    rows=st.lists(st.dictionaries(TEXT, TEXT, min_size=1, max_size=3), min_size=1, max_size=5),
+    ascii_only=st.booleans(),
+    listed=st.booleans(),
+)
+def test_whatever_json_writes_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[dict[str, str]],
+    ascii_only: bool,
+    listed: bool,
+) -> None:
+    lines = [json.dumps(row, ensure_ascii=ascii_only) for row in rows]
+    text = f"[{','.join(lines)}]" if listed else "\n".join(lines)
+    columns, found = read(tmp_path_factory.getbasetemp(), text, "x.json" if listed else "x.jsonl")
+    assert [
+        {column: cell for column, cell in zip(columns, row.cells, strict=True) if cell is not None}
+        for row in found
+    ] == rows
