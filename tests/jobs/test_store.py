@@ -146,6 +146,42 @@ def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_flagged(store):
     assert (done.message, done.metrics) == ("Stopped.", {"steps": 2})
 
 
+BRING = {
+    "queued": lambda store, job: store.release(job.id, WORKER),
+    "running": lambda store, job: store.get(job.id),
+    "succeeded": lambda store, job: store.succeed(job.id, WORKER, {}),
+    "failed": lambda store, job: store.fail(job.id, WORKER, "It broke."),
+    "cancelled": lambda store, job: store.cancel_done(job.id, WORKER),
+}
+CHANGES = {
+    "request_cancel": (lambda store, job: store.request_cancel(job.id), {"queued", "running"}),
+    "resume": (lambda store, job: store.resume(job.id), {"failed", "cancelled"}),
+    "delete": (lambda store, job: store.delete(job.id), set(JobStatus) - {"running"}),
+    "record": (lambda store, job: store.record(job.id, WORKER, training(1)), {"running"}),
+    "stop_requested": (lambda store, job: store.stop_requested(job.id, WORKER), {"running"}),
+    "release": (BRING["queued"], {"running"}),
+    "succeed": (BRING["succeeded"], {"running"}),
+    "fail": (BRING["failed"], {"running"}),
+    "cancel_done": (BRING["cancelled"], {"running"}),
+}
+
+
+@pytest.mark.parametrize("status", JobStatus)
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_from_every_state(store, status, change):
+    job = running(store)
+    BRING[status](store, job)
+    before = store.get(job.id)
+    assert before.status is status
+    call, allowed = CHANGES[change]
+    if status in allowed:
+        call(store, job)
+    else:
+        with pytest.raises(IllegalTransition, match=f"because it is {status}"):
+            call(store, job)
+        assert store.get(job.id) == before
+
+
 def test_the_refusal_is_a_plain_sentence(store):
     job = running(store)
     with pytest.raises(
