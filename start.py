@@ -82,12 +82,14 @@ def main(arguments):
 
 def claim(host, port):
     """A socket that holds the page's port until the page takes it over."""
+    if not 0 < port < 65536:
+        sys.exit(f"Port {port} is none: choose one from 1024 to 65535, such as --port 7860.")
     try:
         return socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
         )
-    except (OSError, OverflowError) as error:
-        if getattr(error, "errno", None) != errno.EADDRINUSE:
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
             sys.exit(f"The page cannot listen on host {host}, port {port} ({error}).")
         sys.exit(
             f"Port {port} is taken. If that is LoRA Workbench, open {address(host, port)}; if not, "
