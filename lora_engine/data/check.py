@@ -32,10 +32,12 @@ def check_rows(batches: Iterable[Batch], roles: Mapping[str, str]) -> Iterator[S
                 message = f"Line {line} {error.reason}."
                 yield Problem(line=line, kind=error.kind, message=message)
                 continue
-            if (first := seen.setdefault(_fingerprint(content), line)) != line:
+            fingerprint = _fingerprint(content)
+            if (first := seen.get(fingerprint)) is not None:
                 message = f"Line {line} says the same as line {first}."
                 yield Problem(line=line, kind="duplicate", message=message)
                 continue
+            seen[fingerprint] = line
             yield _sample(line, content)
 
 

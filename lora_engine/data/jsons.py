@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from lora_engine.data.lines import READ_ERROR, Lines, Row
+from lora_engine.data.lines import READ_ERROR, Lines, Row, empty_lines
+from lora_engine.data.nouns import ProblemKind
 from lora_engine.errors import DataError
 
 CHUNK_CHARACTERS = 1 << 18
@@ -21,7 +22,8 @@ class Value(NamedTuple):
 
     line: int
     fields: dict[str, Any]
-    bad: Row | None = None
+    bad: tuple[ProblemKind, str] | None = None
+    """The kind, and a reason that goes on after "Line 7"."""
 
 
 def json_lines(lines: Lines) -> Iterator[Value]:
@@ -33,7 +35,7 @@ def json_lines(lines: Lines) -> Iterator[Value]:
             first_empty = first_empty or number
             continue
         if first_empty:  # empty lines are worth a word only between rows
-            yield Value(first_empty, {}, Row.empty(first_empty, number - 1))
+            yield Value(first_empty, {}, ("empty", empty_lines(first_empty, number - 1)))
             first_empty = 0
         try:
             value = json.loads(text.rstrip())
@@ -122,31 +124,41 @@ def cell(value: Any) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def as_rows(values: Iterator[Value], columns: list[str]) -> Iterator[Row]:
-    """The values as rows with ``columns``; a field that a value lacks is None."""
-    for line, fields, bad in values:
-        try:
-            yield bad or Row(line, [cell(fields.get(column)) for column in columns])
-        except RecursionError:
-            yield Row.bad(line, "broken", "is nested too deeply")
+class Scan(NamedTuple):
+    """What a first pass over all values tells."""
+
+    columns: list[str]
+    """The names of all fields in the order in which they first appear."""
+    one_line: bool
+    """Whether the values share a line, so that their number says more than their line."""
 
 
-def column_names(values: Iterator[Value], most: int) -> list[str]:
-    """The names of all fields in the order in which they first appear.
-
-    Raises:
-        DataError: there are more than ``most``.
-    """
+def scan(values: Iterator[Value], most_columns: int) -> Scan:
+    """Look at all values once; raises DataError where there are more than ``most_columns``."""
     names: dict[str, None] = {}
+    first_lines: list[int] = []
     for value in values:
+        if len(first_lines) < 2:
+            first_lines.append(value.line)
         if not value.fields.keys() <= names.keys():
             names.update(dict.fromkeys(value.fields))
-            if len(names) > most:
+            if len(names) > most_columns:
                 raise DataError(
-                    f"The rows have more than {most} different fields by line {value.line}; "
-                    "give every row the same few fields."
+                    f"The rows have more than {most_columns} different fields by line "
+                    f"{value.line}; give every row the same few fields."
                 )
-    return list(names)
+    return Scan(list(names), len(first_lines) == 2 and first_lines[0] == first_lines[1])
+
+
+def as_rows(values: Iterator[Value], found: Scan) -> Iterator[Row]:
+    """The values as rows with all columns; a field that a value lacks is None."""
+    for number, (line, fields, bad) in enumerate(values, start=1):
+        place = number if found.one_line else line
+        try:
+            cells = [cell(fields.get(column)) for column in found.columns]
+        except RecursionError:
+            bad = "broken", "is nested too deeply"
+        yield Row.bad(place, *bad) if bad else Row(place, cells)
 
 
 def _value(line: int, value: Any, raw: str, lossy: bool) -> Value:
@@ -157,12 +169,12 @@ def _value(line: int, value: Any, raw: str, lossy: bool) -> Value:
     if "\\u" in raw and _has_half_characters(value):
         return _broken(line, "holds half of a character (a lone \\ud800 to \\udfff)")
     if not value:
-        return Value(line, {}, Row.bad(line, "empty", "has no fields"))
+        return Value(line, {}, ("empty", "has no fields"))
     return Value(line, value)
 
 
 def _broken(line: int, reason: str) -> Value:
-    return Value(line, {}, Row.bad(line, "broken", reason))
+    return Value(line, {}, ("broken", reason))
 
 
 def _has_half_characters(value: Any) -> bool:

@@ -33,9 +33,7 @@ class Row(NamedTuple):
     @classmethod
     def empty(cls, first: int, last: int) -> "Row":
         """Empty lines between rows."""
-        if first == last:
-            return cls.bad(first, "empty", "is empty")
-        return cls(first, (), ("empty", f"Lines {first} to {last} are empty."))
+        return cls.bad(first, "empty", empty_lines(first, last))
 
 
 @dataclass
@@ -53,6 +51,11 @@ class Source:
     """Share of the file that was read, from 0 to 1."""
     notes: list[str] = field(default_factory=list)
     """Sentences on what was decided; complete when the rows are read."""
+
+
+def empty_lines(first: int, last: int) -> str:
+    """What is wrong with line ``first`` where all lines up to ``last`` are empty."""
+    return "is empty" if first == last else f"is empty, and so is all up to line {last}"
 
 
 class Lines:

@@ -94,12 +94,14 @@ def _json(path: Path, lines: Lines, kind: Kind, head: int | None) -> Source:
         return islice(readers[kind](of), head)
 
     with Lines(path, lines.charset) as first_pass:
-        columns = jsons.column_names(values(first_pass), tables.MOST_COLUMNS)
+        found = jsons.scan(values(first_pass), tables.MOST_COLUMNS)
+    notes = ["The rows share a line, so “line 3” means the third row."] if found.one_line else []
     return Source(
         format="jsonl" if kind == "json_lines" else "json",
         encoding=lines.charset.encoding,
         delimiter="",
-        columns=columns,
-        rows=jsons.as_rows(values(lines), columns),
+        columns=found.columns,
+        rows=jsons.as_rows(values(lines), found),
         fraction=lines.fraction,
+        notes=notes,
     )

@@ -26,7 +26,7 @@ from lora_engine.data.records import NO_DELIMITER, Dialect
         ("问题,回答\n你好吗？,我很好。\n", ".csv", Dialect(","), True),
         ("你好吗？,我很好。\n你是谁？,我是看守。\n", ".csv", Dialect(","), False),
     ],
-)  # fmt: skip
+)
 def test_a_layout_is_recognised(
     sample: str, suffix: str, dialect: Dialect, has_header: bool
 ) -> None:

@@ -60,14 +60,19 @@ def test_half_characters_and_huge_numbers_are_problems(tmp_path: Path) -> None:
 
 
 def test_elements_of_a_list_have_their_own_lines(tmp_path: Path) -> None:
-    text = '\n[\n {"text": "a"}, {"text": "b"},\n {\n  "text": "c"\n },\n 7\n]\n'
+    text = '\n[\n {"text": "a"},\n {\n  "text": "b"\n },\n 7\n]\n'
     _, rows = read(tmp_path, text, "x.json")
-    assert [(row.line, row.cells) for row in rows] == [
-        (3, ["a"]),
-        (3, ["b"]),
-        (4, ["c"]),
-        (7, ()),
-    ]
+    assert [(row.line, row.cells) for row in rows] == [(3, ["a"]), (4, ["b"]), (7, ())]
+
+
+def test_elements_on_one_line_are_numbered(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('[{"text": "a"}, {"text": "b"}, 7, {"text": "c"}]')
+    with open_source(path) as source:
+        rows = list(source.rows)
+    assert [row.line for row in rows] == [1, 2, 3, 4]
+    assert rows[2].problem == ("broken", "Line 3 is not an object with named fields.")
+    assert source.notes == ["The rows share a line, so “line 3” means the third row."]
 
 
 def test_a_list_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +89,7 @@ def test_a_wrapped_list_is_found(tmp_path: Path, indent: int | None) -> None:
     value = {"version": "1", "note": '"data": [', "data": rows}
     _, found = read(tmp_path, json.dumps(value, indent=indent), "x.json")
     assert [row.cells for row in found] == [["a"], ["b"]]
-    assert [row.line for row in found] == ([1, 1] if indent is None else [5, 8])
+    assert [row.line for row in found] == ([1, 2] if indent is None else [5, 8])
 
 
 def test_one_object_is_one_row(tmp_path: Path) -> None:
@@ -129,7 +134,9 @@ def test_rows_that_are_nested_too_deeply_for_a_cell_are_problems() -> None:
     for _ in range(5000):
         deep = [deep]
     values = iter([jsons.Value(3, {"text": deep})])
-    assert list(jsons.as_rows(values, ["text"])) == [Row.bad(3, "broken", "is nested too deeply")]
+    assert list(jsons.as_rows(values, jsons.Scan(["text"], one_line=False))) == [
+        Row.bad(3, "broken", "is nested too deeply")
+    ]
 
 
 TEXT = st.text(st.characters(codec="utf-8"))

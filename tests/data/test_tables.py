@@ -35,7 +35,7 @@ def test_empty_lines_between_rows_are_told_once(tmp_path: Path) -> None:
     _, rows = read(tmp_path, "\nprompt,completion\na,b\n\nc,d\n\n\ne,f\n\n\n")
     assert [row.problem for row in rows if row.problem] == [
         ("empty", "Line 4 is empty."),
-        ("empty", "Lines 6 to 7 are empty."),
+        ("empty", "Line 6 is empty, and so is all up to line 7."),
     ]
     assert [row.line for row in rows] == [3, 4, 5, 6, 8]
 

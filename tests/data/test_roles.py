@@ -1,0 +1,176 @@
+"""Roles: guessed from names and cells, refused in one sentence where they make no sense."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_engine.data.nouns import DataTask
+from lora_engine.data.roles import ROLE_TITLES, check_roles, guess, normalise, task_of
+from lora_engine.errors import DataError
+
+TURNS = '[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]'
+
+
+@pytest.mark.parametrize(
+    ("columns", "roles"),
+    [
+        (["prompt", "completion"], {"prompt": "prompt", "completion": "completion"}),
+        ([" PROMPT ", "Completion:"], {"prompt": " PROMPT ", "completion": "Completion:"}),
+        (["id", "Question", "Answer"], {"prompt": "Question", "completion": "Answer"}),
+        (["user_message", "Response"], {"prompt": "user_message", "completion": "Response"}),
+        (["问题", "回答"], {"prompt": "问题", "completion": "回答"}),
+        (["提示词", "补全"], {"prompt": "提示词", "completion": "补全"}),
+        (["用户问题", "标准答案"], {"prompt": "用户问题", "completion": "标准答案"}),
+        (
+            ["Customer question", "Ideal answer"],
+            {"prompt": "Customer question", "completion": "Ideal answer"},
+        ),
+        (["input", "output"], {"prompt": "input", "completion": "output"}),
+        (
+            ["Instruction", "Input", "Output"],
+            {"instruction": "Instruction", "input": "Input", "output": "Output"},
+        ),
+        (["指令", "输入", "输出"], {"instruction": "指令", "input": "输入", "output": "输出"}),
+        (
+            ["instruction", "context", "response", "category"],
+            {"instruction": "instruction", "input": "context", "output": "response"},
+        ),
+        (
+            ["instruction", "input", "output", "system", "history"],
+            {
+                **{"instruction": "instruction", "input": "input", "output": "output"},
+                **{"system": "system", "history": "history"},
+            },
+        ),
+        (
+            ["question", "context", "answer"],
+            {"instruction": "question", "input": "context", "output": "answer"},
+        ),
+        (
+            ["instruction", "question", "answer"],
+            {"instruction": "instruction", "input": "question", "output": "answer"},
+        ),
+        (
+            ["System Prompt", "prompt", "chosen"],
+            {"prompt": "prompt", "completion": "chosen", "system": "System Prompt"},
+        ),
+        (["messages"], {"messages": "messages"}),
+        (["id", "conversations", "system"], {"messages": "conversations", "system": "system"}),
+        (["对话"], {"messages": "对话"}),
+        (["text", "label"], {"text": "text"}),
+        (["label", "review"], {"text": "review"}),
+        (["正文"], {"text": "正文"}),
+        (["text", "target"], {"prompt": "text", "completion": "target"}),
+    ],
+)
+def test_a_header_tells_the_roles(columns: list[str], roles: dict[str, str]) -> None:
+    cells = {"messages": TURNS, "conversations": TURNS, "对话": TURNS, "id": "7", "label": "1"}
+    rows = [[cells.get(column, f"Some words in {column}.") for column in columns]]
+    found = guess(columns, rows)
+    assert found.roles == roles
+    assert found.note == ""
+    assert check_roles(found.roles, columns) == roles
+
+
+def test_a_column_named_chat_that_holds_no_conversations_is_no_conversation() -> None:
+    found = guess(["chat", "answer", "question"], [["general", "Yes.", "Really?"]])
+    assert found.roles == {"prompt": "question", "completion": "answer"}
+
+
+def test_conversations_are_found_under_any_name() -> None:
+    assert guess(["n", "payload"], [["1", TURNS]]).roles == {"messages": "payload"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "roles"),
+    [
+        ([["1", "What is it?", "A lighthouse."]] * 2, {"prompt": "b", "completion": "c"}),
+        (
+            [
+                ["1", "hotel", "A fine room."],
+                ["0", "hotel", "A bad one."],
+                ["1", "hotel", "Cheap."],
+            ],
+            {"text": "c"},
+        ),
+        ([["1", "2", "3"]], {"prompt": "a", "completion": "b"}),
+        ([["1", "", ""]], {"text": "a"}),
+        ([["", "", ""]], {"prompt": "a", "completion": "b"}),
+        ([], {"prompt": "a", "completion": "b"}),
+    ],
+)
+def test_cells_tell_the_roles_where_names_do_not(
+    rows: list[list[str]], roles: dict[str, str]
+) -> None:
+    columns = ["x1", "x2", "x3"]
+    names = dict(zip("abc", columns, strict=True))
+    found = guess(columns, rows)
+    assert found.roles == {role: names[column] for role, column in roles.items()}
+    assert found.note.startswith("No column has a usual name")
+
+
+def test_the_longest_columns_of_many_are_taken_in_file_order() -> None:
+    rows = [
+        [f"title {n}", f"A long answer with many words {n}.", f"A question of words {n}?"]
+        for n in range(5)
+    ]
+    assert guess(["t1", "t2", "t3"], rows).roles == {"prompt": "t2", "completion": "t3"}
+
+
+@given(
+    columns=st.lists(st.text(max_size=12), min_size=1, max_size=5, unique=True),
+    data=st.data(),
+)
+def test_a_guess_never_fails_and_is_always_allowed(columns: list[str], data: st.DataObject) -> None:
+    cell = st.one_of(st.none(), st.text(max_size=8), st.just(TURNS), st.just("12.5"))
+    row = st.lists(cell, min_size=len(columns), max_size=len(columns))
+    roles = guess(columns, data.draw(st.lists(row, max_size=4))).roles
+    if all(columns):
+        assert check_roles(roles, columns) == roles
+
+
+@pytest.mark.parametrize(
+    ("roles", "said"),
+    [
+        ({}, "Say which columns are learned from: messages; instruction \\+ output"),
+        ({"text": ""}, "Say which columns"),
+        ({"system": "a"}, "Say which columns"),
+        ({"label": "a"}, "There is no role named “label”; the roles are prompt"),
+        ({"text": "z"}, "There is no column named “z”; the columns are “a”, “b”, “c”"),
+        ({"prompt": "a", "completion": "a"}, "Column “a” cannot be both prompt and completion"),
+        ({"prompt": "a"}, "There is a column for prompt but none for completion"),
+        ({"output": "a"}, "There is a column for output but none for instruction"),
+        ({"instruction": "a", "completion": "b"}, "but none for output"),
+        (
+            {"prompt": "a", "completion": "b", "text": "c"},
+            "text does not go together with prompt and completion",
+        ),
+        ({"prompt": "a", "completion": "b", "input": "c"}, "input does not go together"),
+        ({"messages": "a", "prompt": "b"}, "prompt does not go together with messages"),
+        ({"text": "a", "system": "b"}, "system does not go together with text"),
+    ],
+)
+def test_roles_that_make_no_sense_are_one_sentence(roles: dict[str, str], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        check_roles(roles, ["a", "b", "c"])
+
+
+def test_roles_without_a_column_are_left_out() -> None:
+    chosen = check_roles(
+        {"prompt": "a", "completion": "b", "system": "", "input": None}, ["a", "b"]
+    )
+    assert chosen == {"prompt": "a", "completion": "b"}
+
+
+@pytest.mark.parametrize(("role", "task"), [("text", "text"), ("messages", "chat")])
+def test_the_roles_decide_the_task(role: str, task: DataTask) -> None:
+    assert task_of({role: "a"}) == task
+
+
+def test_names_are_compared_without_case_spaces_and_punctuation() -> None:
+    assert normalise(" User_Message: ") == "usermessage"
+    assert normalise("ＰＲＯＭＰＴ") == "prompt"
+
+
+def test_every_role_has_a_title_and_a_sentence() -> None:
+    assert all(title and sentence.endswith(".") for title, sentence in ROLE_TITLES.values())
