@@ -22,7 +22,7 @@ def check_rows(batches: Iterable[Batch], roles: Mapping[str, str]) -> Iterator[S
     read = _reader(roles)
     seen: dict[int, int] = {}
     for batch in batches:
-        for line, problem, *cells in zip(batch.lines, batch.problems, *batch.columns, strict=True):
+        for line, problem, cells in batch.rows():
             if problem:
                 yield problem
                 continue

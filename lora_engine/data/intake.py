@@ -3,13 +3,14 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 from lora_engine.data.check import check_rows
+from lora_engine.data.lines import Source
 from lora_engine.data.nouns import Dataset, Problem, Sample
 from lora_engine.data.read import open_source
 from lora_engine.data.roles import guess, task_of
@@ -63,7 +64,7 @@ def read_in(original: Original, name: str, tell: OnProgress) -> Dataset:
 
     with open_source(original.path) as source:
         total_rows = write_rows(rows_path, source, on_rows)
-        guessed = guess(source.columns, _first_rows(rows_path, source.columns, total_rows))
+        guessed = guess(source.columns, _first_rows(rows_path, source, total_rows))
         dataset = Dataset(
             dataset_id=original.dataset_id,
             name=name,
@@ -127,28 +128,22 @@ class _Count:
         self.longest = max(self.longest, length)
 
 
-def _first_rows(
-    rows_path: Path, columns: Sequence[str], total_rows: int
-) -> list[tuple[str | None, ...]]:
+def _first_rows(rows_path: Path, source: Source, total_rows: int) -> list[list[str | None]]:
     """The first readable rows; raises DataError where there is none."""
     problem = None
-    rows: list[tuple[str | None, ...]] = []
-    for batch in read_rows(rows_path, range(len(columns))):
+    rows: list[list[str | None]] = []
+    for batch in read_rows(rows_path, range(len(source.columns))):
         problem = problem or next(filter(None, batch.problems), None)
-        readable = (
-            cells
-            for bad, cells in zip(batch.problems, zip(*batch.columns, strict=True), strict=True)
-            if bad is None
-        )
+        readable = (cells for _, bad, cells in batch.rows() if bad is None)
         rows += islice(readable, ROWS_FOR_GUESS - len(rows))
         if len(rows) >= ROWS_FOR_GUESS:
             break
     if rows:
         return rows
+    if problem is None and source.format in ("json", "jsonl"):
+        raise DataError("The file holds an empty list; add at least one object to it.")
     if problem is None:
         raise DataError("The file has a header but no row below it; add at least one row.")
     if total_rows == 1:
         raise DataError(f"The only row of the file cannot be read: {problem.message}")
-    raise DataError(
-        f"None of the {total_rows:,} rows can be read, the first because: {problem.message}"
-    )
+    raise DataError(f"None of the {total_rows:,} rows can be read; the first: {problem.message}")

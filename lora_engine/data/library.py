@@ -154,7 +154,7 @@ class Library:
         rows = (
             dict(zip(columns, cells, strict=True))
             for batch in batches
-            for problem, *cells in zip(batch.problems, *batch.columns, strict=True)
+            for _, problem, cells in batch.rows()
             if problem is None
         )
         return list(islice(rows, limit))

@@ -28,6 +28,11 @@ class Batch:
     columns: list[list[str | None]]
     """The cells of the columns that were asked for."""
 
+    def rows(self) -> Iterator[tuple[int, Problem | None, list[str | None]]]:
+        """Line, problem and cells of each row."""
+        for line, problem, *cells in zip(self.lines, self.problems, *self.columns, strict=True):
+            yield line, problem, cells
+
 
 def write_rows(path: Path, source: Source, on_progress: Callable[[float], None]) -> int:
     """Write all rows of ``source`` to a new Arrow file; the number of rows.
