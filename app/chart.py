@@ -10,8 +10,8 @@ from app.results import loss_text
 from app.wording import runs as words
 from jobs.job import ProgressPoint
 
-WIDTH, HEIGHT = 720, 260
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 30
+WIDTH, HEIGHT = 720, 300
+LEFT, RIGHT, TOP, BOTTOM = 56, 24, 14, 36
 MAX_DRAWN = 360
 """Points drawn of one line; more could not be told apart."""
 
@@ -35,13 +35,13 @@ class Frame:
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - share)
 
 
-def chart_html(points: Sequence[ProgressPoint], total_steps: int) -> str:
+def chart_html(points: Sequence[ProgressPoint]) -> str:
     """Training and validation loss over updates; a sentence while there is nothing to draw."""
     training = [(p.step, p.loss) for p in points if p.loss is not None and p.step > 0]
     validation = [(p.step, p.eval_loss) for p in points if p.eval_loss is not None]
     if not training and not validation:
         return f'<p class="muted">{text(words.CHART_EMPTY)}</p>'
-    frame = _frame([*training, *validation], total_steps)
+    frame = _frame([*training, *validation])
     lines = (
         _line(frame, _thin(training), "train-raw" if len(training) > 8 else "train")
         + (_line(frame, _thin(smooth(training)), "train") if len(training) > 8 else "")
@@ -63,13 +63,16 @@ def chart_html(points: Sequence[ProgressPoint], total_steps: int) -> str:
 
 
 def smooth(points: Sequence[Point]) -> list[Point]:
-    """A running mean that looks back over about a tenth of the points (no bias at the start)."""
-    keep = 1 - 1 / max(4.0, len(points) / 10)
+    """The mean over a tenth of the points around each; over fewer at the steep start."""
+    reach = max(1, len(points) // 20)
+    sums = [0.0]
+    for _, loss in points:
+        sums.append(sums[-1] + loss)
     smoothed: list[Point] = []
-    total = weight = 0.0
-    for step, loss in points:
-        total, weight = keep * total + loss, keep * weight + 1
-        smoothed.append((step, total / weight))
+    for i, (step, _) in enumerate(points):
+        near = min(reach, i)
+        low, high = i - near, min(i + near + 1, len(points))
+        smoothed.append((step, (sums[high] - sums[low]) / (high - low)))
     return smoothed
 
 
@@ -82,11 +85,11 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _frame(points: Sequence[Point], total_steps: int) -> Frame:
+def _frame(points: Sequence[Point]) -> Frame:
     losses = [loss for _, loss in points]
     low, high = min(losses), max(losses)
     room = max(high - low, 0.05 * abs(high), 1e-6) * 0.08
-    last_step = max(total_steps, *(step for step, _ in points), 1)
+    last_step = max(*(step for step, _ in points), 2)
     return Frame(last_step, max(0.0, low - room), high + room)
 
 

@@ -50,12 +50,12 @@ class DataTab:
             self.summary = piece(data_view.nothing_html(), elem_id="data-summary")
             with gr.Row(visible=False, elem_classes="actions") as self.actions:
                 self.to_train = gr.Button(words.TO_TRAIN, variant="primary", elem_id="to-train")
-                self.ask_delete = gr.Button(words.DELETE, elem_id="delete-data")
-            with gr.Group(visible=False, elem_classes="confirm") as self.confirm:
+                self.ask_delete = gr.Button(words.DELETE, elem_id="delete-data", size="sm")
+            with gr.Column(visible=False, elem_classes="confirm") as self.confirm:
                 self.confirm_text = piece()
-                with gr.Row():
-                    self.delete = gr.Button(words.DELETE_YES, variant="stop")
-                    self.keep = gr.Button(words.DELETE_NO)
+                with gr.Row(elem_classes="actions"):
+                    self.delete = gr.Button(words.DELETE_YES, variant="stop", size="sm")
+                    self.keep = gr.Button(words.DELETE_NO, size="sm")
         with gr.Column(visible=False, elem_classes="wb-panel") as self.columns_panel:
             piece(heading(words.ROLES_TITLE, words.ROLES_HINT))
             self.shape = gr.Radio(
@@ -82,7 +82,8 @@ class DataTab:
         everything = self.outputs()
         guard = handler(self.notice)
         busy: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [self.summary]}
-        self.file.upload(guard(self.add), [self.file], everything, **busy)
+        added = self.file.upload(guard(self.add), [self.file], everything, **busy)
+        added.then(lambda: None, None, self.file, **HIDDEN)
         self.sample.click(guard(self.add_sample), None, everything, **busy)
         self.kept.click(guard(self.choose), None, everything, **HIDDEN)
         self.ask_delete.click(guard(self.ask), [self.chosen], everything, **HIDDEN)
@@ -104,7 +105,6 @@ class DataTab:
             *(self.notice, self.kept, self.summary, self.actions, self.confirm, self.confirm_text),
             *(self.columns_panel, self.shape, *self.columns.values(), self.columns_notice),
             *(self.preview_panel, self.preview, self.problems_panel, self.problems, self.chosen),
-            self.file,
         ]
 
     def add(self, path: str | None, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008
@@ -115,7 +115,7 @@ class DataTab:
         dataset = self.library.add(
             path, on_progress=lambda share, message: progress(share, desc=message)
         )
-        return {**self.show(dataset.dataset_id), self.file: None}
+        return self.show(dataset.dataset_id)
 
     def add_sample(self) -> Updates:
         """Keep the sample data set that ships with the project and show it."""
@@ -157,8 +157,9 @@ class DataTab:
 
     def restore(self, dataset_id: str) -> Updates:
         """Show what the browser remembers, or the newest data set where that one is gone."""
-        known = {dataset.dataset_id for dataset in self.library.list()}
-        return self.show(dataset_id if dataset_id in known else "")
+        known = [dataset.dataset_id for dataset in self.library.list()]
+        newest = known[0] if known else ""
+        return self.show(dataset_id if dataset_id in known else newest)
 
     def show(self, dataset_id: str) -> Updates:
         """The whole tab for one data set; with an empty id, the empty state."""

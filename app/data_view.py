@@ -14,9 +14,11 @@ NEEDED = {SHAPE_NAMES.get(needed[0], needed[0]): needed for needed, _ in SHAPES}
 """Shape of a row → the roles that it needs."""
 SHAPE_ROLES = {SHAPE_NAMES.get(needed[0], needed[0]): (*needed, *may) for needed, may in SHAPES}
 """Shape of a row → the roles that apply to it, in the order of the page."""
-ROLES = tuple(dict.fromkeys(role for roles in SHAPE_ROLES.values() for role in roles))
-
-
+ROLES = (
+    *("prompt", "instruction", "messages", "text", "input", "completion", "output"),
+    *("history", "system"),
+)
+"""All roles in the order of the page: what the model reads, what it learns, what comes along."""
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 

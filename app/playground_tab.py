@@ -41,13 +41,11 @@ class PlaygroundTab:
         self._connect()
 
     def _build_choice(self) -> None:
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=3, min_width=260):
-                self.run = gr.Dropdown(
-                    [], label=words.RUN, info=words.RUN_HELP, elem_id="playground-run"
-                )
-            with gr.Column(scale=2, min_width=220):
-                self.download = piece(elem_id="playground-download")
+        with gr.Row(elem_classes="bottom-aligned"):
+            self.run = gr.Dropdown(
+                [], label=words.RUN, scale=3, min_width=260, elem_id="playground-run"
+            )
+            self.download = piece(min_width=200, elem_id="playground-download")
         with gr.Accordion(words.OPTIONS, open=False, elem_id="answer-options"):
             self.system = gr.Textbox(
                 label=words.SYSTEM, info=words.SYSTEM_HELP, lines=2, elem_id="system-text"

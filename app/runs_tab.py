@@ -48,7 +48,7 @@ class RunsTab:
                 self.resume = _action(words.RESUME, "run-resume")
                 self.again = _action(words.AGAIN, "run-again")
                 self.ask_delete = _action(words.DELETE, "run-delete")
-            with gr.Group(visible=False, elem_classes="confirm") as self.confirm:
+            with gr.Column(visible=False, elem_classes="confirm") as self.confirm:
                 self.confirm_text = piece()
                 with gr.Row(elem_classes="actions"):
                     self.delete = gr.Button(words.DELETE_YES, variant="stop", size="sm")
@@ -128,8 +128,8 @@ class RunsTab:
         points = self.store.progress(job.id)
         return {
             self.header: runs_view.header_html(job, place, away),
-            self.chart: chart_html(points, job.total_steps),
-            self.chart_panel: gr.update(visible=bool(points) or job.is_active),
+            self.chart: chart_html(points),
+            self.chart_panel: gr.update(visible=bool(points) or job.status is JobStatus.running),
             self.result: result,
             self.result_panel: gr.update(visible=bool(result)),
             self.settings: runs_view.settings_html(job),
@@ -183,12 +183,12 @@ class RunsTab:
         return self._show(left[0].id if left else 0, said)
 
     def restore(self, chosen: int) -> Updates:
-        """Show the run that the browser remembers, or the newest one where it is gone."""
+        """Show the run that the browser remembers; else the one at work, or the newest."""
         try:
             return self._show(self.store.get(int(chosen)).id)
         except (JobNotFound, TypeError, ValueError):
-            newest = self.store.list(limit=1)
-            return self._show(newest[0].id if newest else 0)
+            likely = [*self.store.active(), *self.store.list(limit=1)]
+            return self._show(likely[0].id if likely else 0)
 
 
 def _action(label: str, elem_id: str, variant: Any = "secondary") -> gr.Button:

@@ -96,11 +96,10 @@ def header_html(job: Job, queue_place: int, worker_away: bool) -> str:
 def _progress(job: Job) -> str:
     done = share_done(job)
     phase = words.STOPPING_HINT if job.cancel_requested else job.message or words.PHASES[job.phase]
-    if done:
-        phase = f"{done:.0%}. {phase}"
+    percent = f"{done:.0%}" if job.total_steps else ""
     now = f' aria-valuenow="{100 * done:.0f}"' if job.total_steps else ""
     return (
-        f'<p class="phase" role="status">{text(phase)}</p>'
+        f'<p class="phase"><span role="status">{text(phase)}</span><span>{percent}</span></p>'
         f'<div class="progress large" role="progressbar" aria-valuemin="0" aria-valuemax="100"'
         f' aria-label="{text(words.PHASES[job.phase])}"{now}>'
         f'<i class="{"" if job.total_steps else "unknown"}" style="width:{100 * done:.1f}%">'

@@ -5,9 +5,10 @@ from typing import Any
 import gradio as gr
 
 from app.fields import FIELDS, TARGETS, Drawn, Section, default_values, draw, draw_help, element_id
-from app.html import heading, help_text, muted
+from app.html import CLICKS, heading, help_text, muted
 from app.pieces import piece
 from app.presets import DEFAULT_PRESET
+from app.presets_view import presets_html
 from app.wording import train as words
 
 
@@ -43,15 +44,10 @@ class TrainLayout:
 
     def _build_adapter(self) -> None:
         with gr.Column(elem_classes="wb-panel"):
-            piece(heading(words.PRESETS_TITLE))
-            self.preset = gr.Radio(
-                [(label, key) for key, label in words.PRESETS.items()],
-                label=words.PRESETS_LABEL,
-                value=DEFAULT_PRESET.key,
-                elem_id="preset",
-                elem_classes="segmented",
+            piece(heading(words.PRESETS_TITLE, words.PRESETS_HINT))
+            self.presets = piece(
+                presets_html(DEFAULT_PRESET.key), js_on_load=CLICKS, elem_id="presets"
             )
-            self.preset_help = piece(muted(words.PRESET_HELP[DEFAULT_PRESET.key]))
         with gr.Column(elem_classes="wb-panel"):
             piece(heading(words.ADAPTER_TITLE, words.ADAPTER_HINT))
             with gr.Row(elem_classes="fields"):

@@ -13,6 +13,7 @@ from app.guard import HIDDEN, Updates, handler
 from app.html import muted, notice, text
 from app.memory import Memory
 from app.presets import PRESETS, every_module, matching_preset, preset_values
+from app.presets_view import presets_html
 from app.services import Services
 from app.starting import start_training
 from app.train_form import Values
@@ -54,7 +55,7 @@ class TrainTab(TrainLayout):
         self.model.change(
             handler(self.what_notice)(self.pick_model), self.inputs, outputs, **HIDDEN
         )
-        self.preset.input(guard(self.use_preset), [self.model, self.preset], outputs, **HIDDEN)
+        self.presets.click(guard(self.use_preset), [self.model], outputs, **HIDDEN)
         self.usual.click(guard(self.use_usual), [self.model], outputs, **HIDDEN)
         self.all_modules.click(guard(self.use_all), [self.model], outputs, **HIDDEN)
         self.start.click(
@@ -74,8 +75,7 @@ class TrainTab(TrainLayout):
                 *self.inputs,
                 *problems,
                 self.what_notice,
-                self.preset,
-                self.preset_help,
+                self.presets,
                 self.counts,
             ),
             *(self.estimate, self.name, self.notice, self.saved, self.tabs),
@@ -97,7 +97,7 @@ class TrainTab(TrainLayout):
         updates[self.memory.form] = {**values, "base_model": model}
         profile = self._profile_at_hand(model)
         preset = matching_preset(values, profile)
-        updates |= {self.preset: preset, self.preset_help: muted(words.PRESET_HELP[preset])}
+        updates[self.presets] = presets_html(preset)
         try:
             config = train_form.make_config(values, model or "-", dataset or "-")
             if profile is not None:
@@ -162,10 +162,10 @@ class TrainTab(TrainLayout):
         choices = counts_view.module_choices(profile)
         return {self.fields[TARGETS].control: gr.update(choices=choices, value=value)}
 
-    def use_preset(self, model: str | None, preset: str) -> Updates:
-        """Fill the form from a preset."""
+    def use_preset(self, model: str | None, event: gr.EventData) -> Updates:
+        """Fill the form from the preset whose card was pressed."""
         profile = self._profile_at_hand(model or "")
-        return self._fill_controls(preset_values(PRESETS[preset], profile))
+        return self._fill_controls(preset_values(PRESETS[str(event.id)], profile))
 
     def use_usual(self, model: str | None) -> Updates:
         """Choose query and value, by whatever names this model gives them."""

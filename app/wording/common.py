@@ -8,9 +8,6 @@ TAB_RUNS = "3  Runs"
 TAB_PLAYGROUND = "4  Playground"
 THEME_SWITCH = "Switch between light and dark"
 
-WORKER_READY = "Worker ready"
-WORKER_BUSY = "Worker busy"
-WORKER_AWAY = "No worker"
 WORKER_HINT = (
     "No worker is running, so queued runs wait. Start everything with “python start.py”, "
     "or the worker alone with “python -m jobs”."
@@ -19,4 +16,3 @@ UNEXPECTED = (
     "Something unexpected went wrong; nothing you had done is lost. "
     "Try again, and look into logs/web.log in the data folder if it happens again."
 )
-NO = "None"

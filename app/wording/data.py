@@ -17,7 +17,6 @@ NOTHING_HINT = (
 READING = "Reading the file"
 GONE = "That data set is no longer here; choose another one."
 
-LEARN_TITLE = "What the model will learn"
 ROLES_TITLE = "Which column is what"
 ROLES_HINT = "Guessed from the header. Change a column here and everything below follows."
 SHAPE = "What one row is"

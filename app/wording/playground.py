@@ -1,7 +1,6 @@
 """Texts of the Playground tab."""
 
 RUN = "Finished run"
-RUN_HELP = "Its adapter answers beside the untouched base model."
 NONE_TITLE = "No finished run yet"
 NONE_HINT = "Train an adapter first; when its run is finished, compare it here with the base model."
 CHOOSE_RUN = "Choose a finished run first."

@@ -21,7 +21,7 @@ NAME_HELP = "How the run is called in the list; empty means the data set's name.
 NAME_PLACEHOLDER = "e.g. House style, first try"
 
 PRESETS_TITLE = "How thoroughly"
-PRESETS_LABEL = "Start from"
+PRESETS_HINT = "Three settings to start from; every one of them can be changed below."
 PRESETS = {
     "quick": "Quick look",
     "balanced": "Balanced",
@@ -31,8 +31,8 @@ PRESET_HELP = {
     "quick": "At most 20 updates on short rows: shows in minutes whether everything fits together.",
     "balanced": "Rank 8 on query and value, three passes: the right start for most data sets.",
     "thorough": "Rank 16 on every linear layer, five passes: slower, for harder or mixed tasks.",
-    None: "Your own settings.",
 }
+PRESET_OWN = "You have changed these settings; press a card to go back to one of the three."
 
 ADAPTER_TITLE = "The adapter"
 ADAPTER_HINT = (

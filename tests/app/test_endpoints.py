@@ -1,0 +1,184 @@
+"""Every endpoint through gradio_client, against a running page."""
+
+import json
+import random
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from jobs.store import Store
+from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.profile import count_parameters
+from lora_engine.progress import Progress
+from lora_engine.starters import shipped_profile
+
+STARTER = "smollm2-135m-instruct"
+ENDPOINTS = {
+    "/add_dataset": ["file", "name"],
+    "/set_roles": ["dataset_id", "roles"],
+    "/list_models": [],
+    "/count_parameters": ["base_model", "settings"],
+    "/start_training": ["dataset_id", "base_model", "settings"],
+    "/job": ["job_id"],
+    "/list_jobs": [],
+    "/cancel_job": ["job_id"],
+    "/resume_job": ["job_id"],
+    "/compare": ["job_id", "prompt", "options"],
+    "/download_adapter": ["job_id"],
+}
+JOB_KEYS = {
+    *("status", "step", "total_steps", "loss", "eval_loss", "eta_seconds", "metrics", "error"),
+    "config",
+}
+
+
+def call(client: Client, endpoint: str, /, *arguments: Any, **named: Any) -> Any:
+    return client.predict(*arguments, api_name=endpoint, **named)
+
+
+@pytest.fixture
+def dataset_id(client: Client, table: Path) -> str:
+    return str(call(client, "/add_dataset", handle_file(table), "Numbers")["dataset_id"])
+
+
+@pytest.fixture
+def job_id(client: Client, dataset_id: str) -> int:
+    return int(call(client, "/start_training", dataset_id, STARTER, {"epochs": 1}))
+
+
+def finish(home: Path, job_id: int) -> Path:
+    """Do the worker's part: end the run well, with a zip."""
+    store = Store(home)
+    while (job := store.claim("test", "cpu")) is not None and job.id != job_id:
+        store.fail(job.id, "test", "Not this one.")
+    store.record(job_id, "test", Progress(phase="training", step=3, total_steps=3, loss=1.5))
+    store.job_dir(job_id).mkdir(parents=True, exist_ok=True)
+    path = store.job_dir(job_id) / "adapter.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("README.md", f"run {job_id}")
+    store.succeed(job_id, "test", {"loss_first": 2.0, "loss_last": 1.5})
+    store.close()
+    return path
+
+
+def test_exactly_the_promised_endpoints_are_listed(client: Client) -> None:
+    listed = client.view_api(return_format="dict", print_info=False)
+    assert isinstance(listed, dict)
+    found = {
+        name: [parameter["parameter_name"] for parameter in endpoint["parameters"]]
+        for name, endpoint in listed["named_endpoints"].items()
+    }
+    assert found == ENDPOINTS
+    assert listed["unnamed_endpoints"] == {}
+
+
+def test_add_dataset_gives_rows_columns_roles_and_problems(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "three.csv"
+    path.write_text("question,answer\nA?,a\n,b\nC?,c\n")
+    added = call(client, "/add_dataset", handle_file(path))
+    assert added["rows"] == 2
+    assert added["columns"] == ["question", "answer"]
+    assert added["roles"] == {"prompt": "question", "completion": "answer"}
+    assert added["task"] == "chat"
+    [problem] = added["problems"]
+    assert problem["line"] == 3
+    assert problem["kind"] == "empty"
+    assert problem["message"]
+    again = call(client, "/add_dataset", file=handle_file(path), name="Another name")
+    assert again["dataset_id"] == added["dataset_id"]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_set_roles(client: Client, dataset_id: str, as_text: bool) -> None:
+    roles = {"prompt": "answer", "completion": "question"}
+    changed = call(client, "/set_roles", dataset_id, json.dumps(roles) if as_text else roles)
+    assert changed["roles"] == roles
+    back = call(client, "/set_roles", dataset_id, {"text": "answer"})
+    assert back["task"] == "text"
+    call(client, "/set_roles", dataset_id, {"prompt": "question", "completion": "answer"})
+
+
+def test_list_models_knows_the_starter(client: Client) -> None:
+    starter = next(model for model in call(client, "/list_models") if model["id"] == STARTER)
+    assert set(starter) == {"id", "title", "task", "parameters", "ready"}
+    assert starter["parameters"] == 134_515_008
+
+
+def test_counts_are_the_references(client: Client) -> None:
+    counts = call(client, "/count_parameters", STARTER, {"r": 8})
+    assert counts["trainable"] == 460_800
+    assert counts["total"] == 134_975_808
+    assert counts["percent"] == pytest.approx(0.34139, abs=1e-4)
+    assert counts["adapter_mb"] == pytest.approx(1.8432)
+    query = counts["by_module"][0]
+    assert query == {
+        "name": "q_proj", "kind": "Linear", "count": 30, "each": 9216, "trainable": 276_480,
+    }  # fmt: skip
+    every = [module["name"] for module in counts["by_module"]]
+    whole = call(client, "/count_parameters", STARTER, json.dumps({"target_modules": every}))
+    assert whole["trainable"] == 2_442_240
+
+
+def test_two_hundred_changes_are_counted_exactly(client: Client) -> None:
+    profile = shipped_profile(STARTER)
+    names = sorted({group.name for group in profile.groups})
+    chance = random.Random(0)
+    for _ in range(200):
+        settings = {
+            "r": chance.randint(1, 256),
+            "lora_alpha": chance.randint(1, 512),
+            "lora_dropout": chance.random() * 0.9,
+            "target_modules": chance.sample(names, chance.randint(1, len(names))),
+            "bias": chance.choice(["none", "all", "lora_only"]),
+        }
+        counted = call(client, "/count_parameters", STARTER, settings)
+        expected = count_parameters(profile, LoraConfig.parse(settings)).model_dump(mode="json")
+        assert counted == expected
+
+
+def test_a_started_run_holds_all_settings(client: Client, dataset_id: str) -> None:
+    settings = {"lora": {"r": 4, "target_modules": ["k_proj"]}, "epochs": 2, "seed": 7}
+    job_id = call(client, "/start_training", dataset_id, STARTER, settings)
+    assert isinstance(job_id, int)
+    job = call(client, "/job", job_id)
+    assert set(job) == JOB_KEYS
+    assert job["status"] == "queued"
+    config = TrainConfig.parse(job["config"])
+    assert (config.base_model, config.dataset, config.epochs) == (STARTER, dataset_id, 2)
+    assert (config.lora.r, config.lora.target_modules, config.seed) == (4, ("k_proj",), 7)
+    assert config.roles == {"prompt": "question", "completion": "answer"}
+    first = call(client, "/list_jobs")[0]
+    assert {**job, "job_id": job_id, "name": "Numbers"}.items() <= first.items()
+    assert set(first) == JOB_KEYS | {"job_id", "name", "created_at"}
+
+
+def test_a_run_is_cancelled_and_resumed(client: Client, job_id: int) -> None:
+    assert call(client, "/cancel_job", job_id)["status"] == "cancelled"
+    with pytest.raises(AppError, match="cannot be stopped"):
+        call(client, "/cancel_job", job_id)
+    assert call(client, "/resume_job", job_id)["status"] == "queued"
+    with pytest.raises(AppError, match="cannot be resumed"):
+        call(client, "/resume_job", job_id)
+
+
+def test_the_zip_is_given_and_keeps_its_content(
+    client: Client, address: str, served_home: Path, job_id: int
+) -> None:
+    with pytest.raises(AppError, match="has no adapter yet"):
+        call(client, "/download_adapter", job_id)
+    original = finish(served_home, job_id)
+    given = Path(call(client, "/download_adapter", job_id))
+    assert given.name == f"numbers-{job_id}.zip"
+    assert given.read_bytes() == original.read_bytes()
+
+
+def test_unknown_jobs_are_a_sentence(client: Client) -> None:
+    for name in ("/job", "/cancel_job", "/resume_job", "/download_adapter"):
+        with pytest.raises(AppError, match="There is no run 987654"):
+            call(client, name, 987654)
+    with pytest.raises(AppError, match="There is no run 987654"):
+        call(client, "/compare", 987654, "Hello")
