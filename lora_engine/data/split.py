@@ -22,7 +22,8 @@ def split(dataset: Any, validation_share: float, seed: int) -> tuple[list[int], 
         groups.setdefault(group, []).append(row)
     order = list(groups.values())
     random.Random(seed).shuffle(order)
-    wanted = min(round(len(dataset) * validation_share), len(dataset) - 1)
+    count = sum(map(len, order))
+    wanted = min(round(count * validation_share), count - 1)
     held_out: list[int] = []
     kept: list[list[int]] = []
     for rows in order:
