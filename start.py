@@ -12,6 +12,7 @@ import http.client
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -143,6 +144,8 @@ def step(*command):
 
 def explain(said):
     """End with the sentence for what went wrong with the installation."""
+    if shutil.disk_usage(ROOT).free < 50_000_000:  # venv hides why it failed
+        said += os.strerror(errno.ENOSPC)
     sys.exit(next(t for pattern, t in TROUBLES if re.search(pattern, said)).format(root=ROOT))
 
 

@@ -134,6 +134,15 @@ def test_an_installation_that_fails_is_explained(
     assert said in capfd.readouterr().err
 
 
+def test_a_full_disk_is_told_even_where_the_step_does_not_say_it(
+    start: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = start.shutil.disk_usage(start.ROOT)._replace(free=0)
+    monkeypatch.setattr(start.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(SystemExit, match="The disk is full"):
+        start.step(sys.executable, "-c", "import sys; sys.exit('ensurepip returned 1')")
+
+
 def test_a_failed_installation_leaves_no_stamp(
     start: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
