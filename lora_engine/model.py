@@ -6,9 +6,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from lora_engine.config import Precision
 from lora_engine.errors import ModelError
+
+FAST_BF16 = ("amx_bf16", "avx512_bf16", "bf16")
+"""Names, as torch.cpu.get_capabilities has them, of instructions for bf16 products."""
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -31,7 +35,7 @@ def choose_device(wanted: str = "auto") -> torch.device:
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """The dtype of frozen weights and arithmetic; ``auto`` is bf16 only where it is fast.
 
-    That is a CUDA device with native bf16, or a CPU with bf16 matrix units (AMX).
+    That is a CUDA device with native bf16, or a CPU with instructions for bf16 products.
     """
     if precision == "fp32":
         return torch.float32
@@ -46,6 +50,7 @@ def load_base(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTrai
     Raises:
         ModelError: the folder's files do not make a model.
     """
+    disable_progress_bar()  # the page has its own
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
@@ -70,5 +75,5 @@ def _has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        return bool(torch.cpu._is_amx_tile_supported())
+        return any(torch.cpu.get_capabilities().get(name) for name in FAST_BF16)
     return False

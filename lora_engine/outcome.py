@@ -61,6 +61,8 @@ def collect_metrics(
         "train_rows": len(work.train_rows),
         "validation_rows": len(work.validation_rows),
         "rows_left_out": work.dataset.total_rows - len(work.train_rows) - len(work.validation_rows),
+        "rows_cut": work.encoded.rows_cut,
+        "answers_not_learned": work.encoded.missed_answers,
         "trainable": trainable,
         "total": total,
         "percent": 100 * trainable / total,
@@ -109,7 +111,6 @@ def _readme(
     config: TrainConfig, targets: tuple[str, ...], work: Work, metrics: dict[str, Any]
 ) -> str:
     revision = work.model.revision
-    left_out = metrics["rows_left_out"]
     held_out = metrics["validation_rows"]
     source = work.model.published_as
     return README.format(
@@ -119,7 +120,7 @@ def _readme(
         revision=f" at revision `{revision}`" if revision else "",
         data=work.dataset.name,
         rows=metrics["rows"],
-        left_out=f", {left_out:,} left out" if left_out else "",
+        left_out=_beside_rows(metrics),
         validation=f"{held_out:,} of them held out to measure" if held_out else "none held out",
         targets=", ".join(f"`{name}`" for name in targets),
         r=config.lora.r,
@@ -138,6 +139,15 @@ def _readme(
         snippet=_snippet(source),
         base_note=f"\n{work.model.note}\n" if work.model.note else "",
     )
+
+
+def _beside_rows(metrics: dict[str, Any]) -> str:
+    said = {
+        "rows_left_out": "left out",
+        "rows_cut": "cut at the maximum length",
+        "answers_not_learned": "answers that the chat template hides",
+    }
+    return "".join(f", {metrics[key]:,} {words}" for key, words in said.items() if metrics[key])
 
 
 def _outcome(metrics: dict[str, Any]) -> str:

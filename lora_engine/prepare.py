@@ -1,5 +1,6 @@
 """Bring model and data together: a run's rows as tokens, split into training and validation."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from lora_engine.batches import Example
 from lora_engine.config import TrainConfig
 from lora_engine.data.encode import Encoded, encode_dataset, split
 from lora_engine.data.library import Dataset, Library
+from lora_engine.folders import read_config
 from lora_engine.model import load_tokenizer
 from lora_engine.progress import Progress, Report
 
@@ -62,8 +64,16 @@ def prepare(config: TrainConfig, home: Path, out_dir: Path, report: Report) -> W
     encoded = encode_dataset(
         library.samples(dataset.dataset_id, roles=config.roles),
         tokenizer,
-        max_length=config.max_length,
+        max_length=min(config.max_length, _most_positions(model.path)),
         cache_dir=out_dir / "tokens",
     )
     train_rows, validation_rows = split(encoded.dataset, config.validation_share, config.seed)
     return Work(model, tokenizer, dataset, encoded, list(train_rows), list(validation_rows))
+
+
+def _most_positions(folder: Path) -> int:
+    """The longest row that a model has positions for, as its config.json tells."""
+    config = read_config(folder)
+    config = config.get("text_config") or config
+    known = (config.get(name) for name in ("max_position_embeddings", "n_positions", "seq_length"))
+    return next((int(found) for found in known if found), sys.maxsize)

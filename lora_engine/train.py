@@ -118,7 +118,7 @@ def train(
         update_loss = 0.0
         for batch in path.batches(examples):
             loss = path.loss_sum(batch) / update_tokens
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             update_loss += loss.item()
         state.tokens += sum(len(example["input_ids"]) for example in examples)
         if config.max_grad_norm:

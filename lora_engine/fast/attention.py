@@ -53,7 +53,7 @@ def packed_attention(
         if window is not None and end - start > window:
             raise NotImplementedError("a row is longer than the attention window")
         rows.append(
-            _RowAttention.apply(
+            _RowAttention.apply(  # type: ignore[no-untyped-call]
                 query[:, :, start:end],
                 key[0, :, start:end],
                 value[0, :, start:end],
@@ -72,7 +72,7 @@ class _RowAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool
     ) -> Tensor:
         heads, _, n, width = query.shape

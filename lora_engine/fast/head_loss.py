@@ -21,13 +21,13 @@ def head_loss(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tenso
     hidden: positions × width, labels: positions; weight: words × width and bias: words are
     frozen. The softmax is taken in float32.
     """
-    loss: Tensor = _HeadLoss.apply(hidden, weight, bias, labels)
+    loss: Tensor = _HeadLoss.apply(hidden, weight, bias, labels)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
     ) -> Tensor:
         wanted = hidden.requires_grad

@@ -1,0 +1,41 @@
+"""A tiny model folder, a small data file and a data folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+QUESTIONS = [
+    ("what is the sea", "the light burns"),
+    ("what burns", "the light"),
+    ("what is the light", "the sea burns"),
+    ("who is the user", "the assistant"),
+    ("what is the system", "the light is the system"),
+    ("is the sea the light", "the sea is what the light burns"),
+    ("what is what", "the user is the assistant"),
+    ("burns the sea", "what burns is the light"),
+    ("the system burns", "the user is the light"),
+    ("who burns", "the assistant burns the light"),
+]
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_model_folder(tmp_path_factory.mktemp("model") / "tiny-llama")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "questions.jsonl"
+    lines = [json.dumps({"prompt": p, "completion": c}) for p, c in QUESTIONS]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path

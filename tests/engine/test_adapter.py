@@ -1,0 +1,84 @@
+"""Adapter files that are damaged, foreign or do not fit are refused in one sentence."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lora_engine import adapter
+from lora_engine.config import LoraConfig
+from lora_engine.errors import AdapterError
+from lora_engine.lora.inject import inject
+from tests import tiny
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    model = tiny.llama()
+    inject(model, LoraConfig(r=2), ("q_proj",))
+    adapter.save(model, tmp_path / "a", LoraConfig(r=2), ("q_proj",), base_model="x")
+    return tmp_path / "a"
+
+
+def change(folder: Path, **values: Any) -> None:
+    path = folder / adapter.CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_zip_and_folder_read_the_same(folder: Path, tmp_path: Path) -> None:
+    adapter.pack(folder, tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "nested.zip", "w") as zipped:
+        for file in folder.iterdir():
+            zipped.write(file, f"my-adapter/{file.name}")
+    found = [adapter.read(p) for p in (folder, tmp_path / "a.zip", tmp_path / "nested.zip")]
+    assert found[0].lora == LoraConfig(r=2, target_modules=("q_proj",))
+    for other in found[1:]:
+        assert other.lora == found[0].lora
+        assert other.tensors.keys() == found[0].tensors.keys()
+        assert all(torch.equal(other.tensors[k], t) for k, t in found[0].tensors.items())
+    assert not (tmp_path / "a.zip.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"peft_type": "IA3"}, "no LoRA adapter"),
+        ({"r": 0}, "r must be at least 1"),
+        ({"use_dora": True}, "use_dora"),
+        ({"target_modules": "q.*"}, "no list of target_modules"),
+    ],
+)
+def test_foreign_config_is_refused(folder: Path, values: dict[str, Any], sentence: str) -> None:
+    change(folder, **values)
+    with pytest.raises(AdapterError, match=sentence):
+        adapter.read(folder)
+
+
+def test_damage_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / adapter.WEIGHTS).write_bytes(b"not safetensors")
+    with pytest.raises(AdapterError, match="unreadable"):
+        adapter.read(folder)
+    (folder / adapter.CONFIG).write_text("[" * 100_000)
+    with pytest.raises(AdapterError, match="broken"):
+        adapter.read(folder)
+    (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 no zip")
+    with pytest.raises(AdapterError, match="neither a folder nor a zip"):
+        adapter.read(tmp_path / "x.zip")
+    with pytest.raises(AdapterError, match="no adapter"):
+        adapter.read(tmp_path)
+
+
+def test_every_wrong_tensor_is_named_at_once(folder: Path) -> None:
+    read = adapter.read(folder)
+    first, second = list(read.tensors)[:2]
+    read.tensors["stray.lora_A"] = torch.zeros(2, 2)
+    read.tensors[second] = torch.zeros(3, 3)
+    del read.tensors[first]
+    with pytest.raises(AdapterError) as refusal:
+        adapter.attach(tiny.llama(), read)
+    assert f"{first} is missing" in str(refusal.value)
+    assert "stray.lora_A has no place" in str(refusal.value)
+    assert f"{second} is 3×3" in str(refusal.value)

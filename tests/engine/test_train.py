@@ -1,0 +1,216 @@
+"""A run from settings to zip, with a tiny real model."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from lora_engine import adapter
+from lora_engine.config import TrainConfig
+from lora_engine.errors import DataError, SettingsError, WorkbenchError
+from lora_engine.progress import Progress
+from lora_engine.train import TrainResult, train
+from tests import tiny
+
+FILES = {
+    "README.md",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "metrics.json",
+    "train_config.json",
+}
+
+
+class Runs:
+    """Starts runs that share a model, a data file and a data folder."""
+
+    def __init__(self, model_folder: Path, data_file: Path, home: Path, tmp_path: Path) -> None:
+        self.base = {"base_model": str(model_folder), "dataset": str(data_file)}
+        self.home = home
+        self.tmp_path = tmp_path
+        self.reports: list[Progress] = []
+
+    def config(self, **changes: Any) -> TrainConfig:
+        quick = {"epochs": 4, "batch_size": 3, "learning_rate": 0.02, "max_length": 96}
+        quick["precision"] = "fp32"
+        return TrainConfig.parse(self.base | quick | changes)
+
+    def __call__(
+        self, name: str, stop_at: int | None = None, resume: bool = False, **changes: Any
+    ) -> TrainResult:
+        self.reports = []
+
+        def should_stop() -> bool:
+            return stop_at is not None and self.reports[-1].step >= stop_at
+
+        return train(
+            self.config(**changes),
+            self.tmp_path / name,
+            self.reports.append,
+            should_stop,
+            home=self.home,
+            resume=resume,
+            device="cpu",
+            checkpoint_seconds=0,
+        )
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        return load_file(self.tmp_path / name / "adapter" / "adapter_model.safetensors")
+
+
+@pytest.fixture
+def run(model_folder: Path, data_file: Path, home: Path, tmp_path: Path) -> Runs:
+    return Runs(model_folder, data_file, home, tmp_path)
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_run_learns_tells_and_leaves_every_file(run: Runs, tmp_path: Path) -> None:
+    result = run("out")
+    assert not result.stopped
+    assert result.adapter == tmp_path / "out" / "adapter.zip"
+    with zipfile.ZipFile(result.adapter) as zipped:
+        assert set(zipped.namelist()) == FILES
+    assert {p.name for p in (tmp_path / "out" / "adapter").iterdir()} == FILES
+
+    metrics = result.metrics
+    assert metrics["train_rows"] == 9
+    assert metrics["validation_rows"] == 1
+    assert metrics["steps"] == metrics["total_steps"] == 12  # 4 epochs of 9 rows, 3 an update
+    assert metrics["loss_last"] < metrics["loss_first"] - 0.2
+    assert metrics["trainable"] == 2 * 8 * (64 + 64) + 2 * 8 * (64 + 32)
+    assert json.loads((tmp_path / "out" / "adapter" / "metrics.json").read_text()) == metrics
+    kept = TrainConfig.read(tmp_path / "out" / "adapter" / "train_config.json")
+    assert kept == run.config()
+
+    steps = [report for report in run.reports if report.phase == "training"]
+    assert [report.step for report in steps] == list(range(1, 13))
+    assert steps[-1].loss == metrics["loss_last"]
+    assert all(report.total_steps == 12 for report in steps)
+    measured = [report.eval_loss for report in run.reports if report.eval_loss is not None]
+    assert measured[0] == metrics["eval_loss_before"]
+    assert measured[-1] == metrics["eval_loss_after"]
+    phases = [report.phase for report in run.reports]
+    assert phases[0] == "preparing"
+    assert phases[-1] == "saving"
+
+
+def test_a_seed_decides_a_run(run: Runs) -> None:
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        run(name, seed=seed)
+    assert_equal(run.tensors("a"), run.tensors("b"))
+    with pytest.raises(AssertionError):
+        assert_equal(run.tensors("a"), run.tensors("c"))
+
+
+@pytest.mark.parametrize("stop_at", [1, 5, 11])
+def test_stopped_and_resumed_ends_where_an_uninterrupted_run_ends(run: Runs, stop_at: int) -> None:
+    whole = run("whole")
+    first = run("parts", stop_at=stop_at)
+    assert first.stopped
+    assert first.metrics["steps"] == stop_at
+    assert first.adapter is not None, "what was learned so far is kept"
+    second = run("parts", resume=True)
+    assert not second.stopped
+    assert run.reports[0].phase == "preparing"
+    assert min(r.step for r in run.reports if r.phase == "training") == stop_at + 1
+    assert_equal(run.tensors("whole"), run.tensors("parts"))
+    for key in ("loss_first", "loss_last", "eval_loss_before", "eval_loss_after", "tokens"):
+        assert second.metrics[key] == whole.metrics[key]
+
+
+def test_stop_before_the_first_update_leaves_no_adapter(run: Runs, tmp_path: Path) -> None:
+    result = run("none", stop_at=0)
+    assert result.stopped
+    assert result.adapter is None
+    assert not (tmp_path / "none" / "adapter.zip").exists()
+
+
+def test_interrupted_checkpoint_is_not_trusted(run: Runs, tmp_path: Path) -> None:
+    """Killed between the two renames: the checkpoint before is the one to go on from."""
+    run("whole")
+    run("parts", stop_at=4)
+    checkpoint = tmp_path / "parts" / "checkpoint"
+    checkpoint.rename(checkpoint.with_name("checkpoint.old"))
+    (tmp_path / "parts" / "checkpoint.part").mkdir()
+    (tmp_path / "parts" / "checkpoint.part" / "state.pt").write_bytes(b"half")
+    run("parts", resume=True)
+    assert_equal(run.tensors("whole"), run.tensors("parts"))
+
+
+def test_accumulation_is_the_same_update(run: Runs) -> None:
+    """An update's loss is a mean over its tokens, however it is cut into batches."""
+    settings: dict[str, Any] = {"lora": {"lora_dropout": 0}, "fast": False, "max_steps": 3}
+    run("whole", batch_size=4, **settings)
+    run("parts", batch_size=2, gradient_accumulation_steps=2, **settings)
+    ours, theirs = run.tensors("whole"), run.tensors("parts")
+    for key, tensor in ours.items():
+        torch.testing.assert_close(theirs[key], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_fast_path_learns_what_the_plain_path_learns(run: Runs) -> None:
+    metrics = [
+        run(name, fast=fast, lora={"lora_dropout": 0}).metrics
+        for name, fast in (("fast", True), ("plain", False))
+    ]
+    for key in ("loss_first", "loss_last", "eval_loss_before", "eval_loss_after"):
+        assert metrics[0][key] == pytest.approx(metrics[1][key], rel=1e-3)
+    assert metrics[0]["tokens"] == metrics[1]["tokens"]
+
+
+def test_run_loads_in_the_reference_with_the_same_logits(run: Runs, model_folder: Path) -> None:
+    run("out", precision="fp32", lora={"r": 4, "target_modules": ["q_proj", "up_proj"]})
+    folder = run.tmp_path / "out" / "adapter"
+    theirs = peft.PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(model_folder), folder
+    ).eval()
+    ours = AutoModelForCausalLM.from_pretrained(model_folder)
+    adapter.attach(ours, adapter.read(folder))
+    ids = torch.arange(40)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(ours.eval()(ids).logits, theirs(ids).logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_adapter_is_float32_in_every_precision(run: Runs, precision: str) -> None:
+    result = run("out", precision=precision, max_steps=2)
+    assert {tensor.dtype for tensor in run.tensors("out").values()} == {torch.float32}
+    assert result.metrics["dtype"] == {"fp32": "float32", "bf16": "bfloat16"}[precision]
+
+
+def test_rows_are_cut_at_what_the_model_has_positions_for(run: Runs, tmp_path: Path) -> None:
+    folder = tiny.save_model_folder(tmp_path / "gpt2", tiny.gpt2())
+    long = tmp_path / "long.jsonl"
+    rows = [{"prompt": f"what {i}", "completion": "the light " * 600} for i in range(3)]
+    long.write_text("\n".join(map(json.dumps, rows)))
+    result = run(
+        "out", base_model=str(folder), dataset=str(long), max_length=4096, max_steps=1, epochs=1
+    )
+    assert result.metrics["tokens"] <= 3 * 512
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        ({"lora": {"target_modules": []}}, SettingsError, "at least one target module"),
+        ({"lora": {"target_modules": ["wq"]}}, SettingsError, "no module named 'wq'"),
+        ({"max_length": 8}, DataError, "maximum length of 8 tokens"),
+        ({"base_model": "/nowhere/at/all"}, WorkbenchError, "folder"),
+        ({"dataset": "/nowhere.csv"}, WorkbenchError, "file"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    run: Runs, changes: dict[str, Any], error: type[WorkbenchError], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence) as raised:
+        run("bad", **changes)
+    assert "\n" not in str(raised.value)
