@@ -1,0 +1,100 @@
+"""Exact parameter counts; the expected ones were printed by the reference implementation."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import GPT2Config, LlamaConfig
+
+from lora_engine import catalog
+from lora_engine.config import LoraConfig
+from lora_engine.errors import ModelError, SettingsError
+from lora_engine.inspection import build_profile, profile_model
+from lora_engine.lora.inject import inject
+from lora_engine.profile import ModelProfile, count_parameters
+from tests import tiny
+
+EVERY_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@pytest.fixture(scope="module")
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelProfile]:
+    """Profiles of published shapes, made from their configs alone."""
+    folder = tmp_path_factory.mktemp("shapes")
+    LlamaConfig(  # LLaMA-7B (Touvron et al. 2023, table 2)
+        vocab_size=32_000, hidden_size=4096, intermediate_size=11_008, num_hidden_layers=32,
+        num_attention_heads=32, architectures=["LlamaForCausalLM"],
+    ).save_pretrained(folder / "llama-7b")  # fmt: skip
+    GPT2Config(architectures=["GPT2LMHeadModel"]).save_pretrained(folder / "gpt2")
+    found = {name: build_profile(folder / name, name) for name in ("llama-7b", "gpt2")}
+    found["smollm2"] = catalog.profile("smollm2-135m-instruct", folder)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "trainable", "total"),
+    [
+        ("smollm2", {"target_modules": ["q_proj", "v_proj"]}, 460_800, 134_975_808),
+        ("smollm2", {"target_modules": EVERY_LINEAR}, 2_442_240, 136_957_248),
+        ("smollm2", {}, 460_800, 134_975_808),
+        ("llama-7b", {"target_modules": ["q_proj", "v_proj"]}, 4_194_304, 6_742_609_920),
+        ("gpt2", {"target_modules": ["c_attn"]}, 294_912, 124_734_720),
+        ("gpt2", {}, 294_912, 124_734_720),
+    ],
+)
+def test_published_counts(
+    profiles: dict[str, ModelProfile],
+    model: str,
+    settings: dict[str, Any],
+    trainable: int,
+    total: int,
+) -> None:
+    count = count_parameters(profiles[model], LoraConfig.parse({"r": 8, **settings}))
+    assert (count.trainable, count.total) == (trainable, total)
+    assert count.percent == pytest.approx(100 * trainable / total)
+    assert count.adapter_mb == pytest.approx(trainable * 4 / 1e6)
+    assert sum(module.trainable for module in count.by_module) == trainable
+
+
+TINY = {"llama": tiny.llama, "gpt2": tiny.gpt2}
+TINY_PROFILES = {name: profile_model(make(), name) for name, make in TINY.items()}
+
+
+@given(data=st.data())
+def test_every_setting_counts_what_injection_makes_trainable(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(TINY)))
+    profile = TINY_PROFILES[name]
+    names = sorted({group.name for group in profile.groups})
+    targets = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+    r, bias = (
+        data.draw(st.integers(1, 12)),
+        data.draw(st.sampled_from(["none", "all", "lora_only"])),
+    )
+    lora = LoraConfig.parse({"r": r, "bias": bias, "target_modules": targets})
+    model = TINY[name]()
+    inject(model, lora, profile.targets(lora))
+    count = count_parameters(profile, lora)
+    assert count.trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert count.total == sum(p.numel() for p in model.parameters())
+
+
+def test_head_is_not_offered_and_unknown_modules_are_named() -> None:
+    profile = TINY_PROFILES["llama"]
+    assert {group.name for group in profile.groups} == set(EVERY_LINEAR)
+    with pytest.raises(SettingsError, match="no module named 'lm_head'") as refusal:
+        count_parameters(profile, LoraConfig(target_modules=("lm_head",)))
+    assert refusal.value.field == "lora.target_modules"
+    with pytest.raises(SettingsError, match="at least one"):
+        count_parameters(profile, LoraConfig(target_modules=()))
+
+
+@pytest.mark.parametrize(
+    "config", ["{}", '{"model_type": "nothing-known"}', '{"model_type": "vit"}']
+)
+def test_config_of_no_language_model_is_a_sentence(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ModelError, match=r"config\.json") as refusal:
+        build_profile(tmp_path, "x")
+    assert "\n" not in str(refusal.value)
