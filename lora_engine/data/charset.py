@@ -37,10 +37,6 @@ MAGIC = (
 )
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 HIGH_RUN = re.compile(rb"[\x80-\xff]+")
-IN_WORD = re.compile(  # one to three accented letters of cp1252 beside ASCII letters
-    rb"(?<=[A-Za-z])[\xc0-\xd6\xd8-\xf6\xf8-\xff]{1,3}(?![\x80-\xff])"
-    rb"|(?<![\x80-\xff])[\xc0-\xd6\xd8-\xf6\xf8-\xff]{1,3}(?=[A-Za-z])"
-)
 
 
 @dataclass(frozen=True)
@@ -148,9 +144,7 @@ def _by_shape(sample: bytes) -> str | None:
     """Western, Chinese or Korean by how the bytes above 127 stand; None where that is unclear."""
     runs = HIGH_RUN.findall(sample)
     high = sum(map(len, runs))
-    alone = sum(1 for run in runs if len(run) == 1)
-    in_pairs = all(len(run) % 2 == 0 for run in runs)
-    if not in_pairs and (alone > high / 2 or len(IN_WORD.findall(sample)) > 0.8 * len(runs)):
+    if _is_western(sample, runs, high):
         return "cp1252"
     pairs = [(run[i], run[i + 1]) for run in runs for i in range(0, len(run) - 1, 2)]
     # GB2312: punctuation in rows A1-A9, the common characters in rows B0-D7
@@ -163,6 +157,25 @@ def _by_shape(sample: bytes) -> str | None:
     if len(common) >= 16 and sum(lead > 0xC8 for lead in common) < 0.02 * len(common):
         return "cp949"
     return "gb18030"
+
+
+def _is_western(sample: bytes, runs: list[bytes], high: int) -> bool:
+    """Whether the bytes above 127 are accented letters: single, or two or three together."""
+    odd = sum(len(run) % 2 for run in runs)
+    if not odd:
+        return False  # as in Chinese
+    if sum(len(run) == 1 for run in runs) > high / 2:
+        return True
+    short = sum(len(run) <= 3 for run in runs)
+    letters = sum(byte >= 0xC0 for run in runs for byte in run)
+    if short < 0.8 * len(runs) or odd < len(runs) / 3 or letters < 0.6 * high:
+        return False
+    try:
+        chinese = [character.encode("gb18030") for character in sample.decode("gb18030")]
+    except UnicodeDecodeError:
+        return True  # an accented letter before a space or a comma
+    wide = [code for code in chinese if len(code) > 1]
+    return sum(0xB0 <= code[0] <= 0xD7 and code[1] >= 0xA1 for code in wide) < len(wide) / 2
 
 
 def _by_statistics(sample: bytes) -> str:

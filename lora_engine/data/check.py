@@ -61,15 +61,8 @@ def _fingerprint(content: Content) -> int:
 def _reader(roles: Mapping[str, str]) -> Callable[[Cells], Content]:
     """A function from the cells of the role columns to what they say; raises BadRowError."""
     places = {role: place for place, role in enumerate(roles)}
-    for needed, make in (
-        ("messages", _conversation),
-        ("output", _instruction),
-        ("completion", _pair),
-        ("text", _text),
-    ):
-        if needed in roles:
-            return make(_Cells(roles, places))
-    raise AssertionError(f"roles without a shape: {dict(roles)}")
+    make = next(make for needed, make in SHAPES.items() if needed in roles)
+    return make(_Cells(roles, places))
 
 
 class _Cells:
@@ -138,3 +131,12 @@ def _conversation(find: _Cells) -> Callable[[Cells], Turns]:
 
 def _text(find: _Cells) -> Callable[[Cells], str]:
     return lambda cells: find.needed("text", cells)
+
+
+SHAPES: dict[str, Callable[[_Cells], Callable[[Cells], Content]]] = {
+    "messages": _conversation,
+    "output": _instruction,
+    "completion": _pair,
+    "text": _text,
+}
+"""How to read a row, by a role that only this shape has."""

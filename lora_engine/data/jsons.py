@@ -108,13 +108,9 @@ def _place_of_rows(value: Any, raw: str) -> int | None:
     if len(lists) != 1 or {"role", "from"} & lists[0][1][0].keys():
         return None
     name, rows = lists[0]
-    for found in re.finditer(re.escape(json.dumps(name, ensure_ascii=False)) + r"\s*:\s*", raw):
-        try:
-            if DECODER.raw_decode(raw, found.end())[0] == rows:
-                return found.end()
-        except ValueError:
-            continue
-    return None
+    key = re.compile(re.escape(json.dumps(name, ensure_ascii=False)) + r"\s*:\s*")
+    places = (found.end() for found in key.finditer(raw))
+    return next((place for place in places if DECODER.raw_decode(raw, place)[0] == rows), None)
 
 
 def cell(value: Any) -> str | None:

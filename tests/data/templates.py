@@ -42,3 +42,6 @@ COUNTS_LENGTH = (  # control tokens in a content change what is written
     "{{ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+NUMBERED = (  # everything is written differently when a turn is added
+    "{{ messages | length }}{% for m in messages %}{{ '<|im_start|>' + m.content }}{% endfor %}"
+)

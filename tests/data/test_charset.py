@@ -83,6 +83,7 @@ def test_a_broken_utf16_file_is_read_with_a_warning(tmp_path: Path) -> None:
         (b"prompt,completion\nHi,\x00\x00\x00\x00\x00\x00\n", "not text"),
         (b"prompt,completion\n" + b"a,b\n" * 300_000 + b"\x00", "not text"),
         (bytes(range(256)) * 4, "not text"),
+        (b"a\0" * 50 + b"\0\xd8a\0", "not text"),  # nearly UTF-16
         (b"\x01\x02\x03\x04\xff", "not text"),
     ],
 )

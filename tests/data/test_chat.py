@@ -33,6 +33,7 @@ def learned(template: str | None, turns: Turns) -> list[str]:
         (templates.GEMMA, ["A light.<|im_end|>", "Here.<|im_end|>"]),
         (templates.GLM, ["A light.<|im_start|>", "Here."]),
         (templates.LATER_CHANGED, ["Here.<|im_end|>"]),
+        (templates.NUMBERED, []),
     ],
 )
 def test_every_answer_is_learned_up_to_its_end_token(

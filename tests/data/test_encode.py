@@ -178,6 +178,15 @@ def test_long_texts_are_cut_into_pieces(tokenizer: PreTrainedTokenizerFast, tmp_
     assert encoded.problem_count == 0
 
 
+def test_a_text_of_one_token_teaches_nothing(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.eos_token = None
+    samples = [Sample(line=2, text="z"), Sample(line=3, text="zy")]
+    encoded = encode(samples, tokenizer, tmp_path)
+    assert list(encoded.dataset["line"]) == [3]
+    assert encoded.problems[0].message == "Line 2 has too few tokens to learn from."
+
+
 def test_the_group_is_what_comes_before_the_first_answer(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:

@@ -59,6 +59,15 @@ def test_half_characters_and_huge_numbers_are_problems(tmp_path: Path) -> None:
     )
 
 
+def test_a_damaged_byte_costs_only_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes('{"text": "灯塔在海边"}\n'.encode() + b'{"text": "caf\xe9"}\n{"text": "c"}')
+    with open_source(path) as source:
+        rows = list(source.rows)
+    assert rows[1].problem == ("broken", "Line 2 holds bytes that are not in the file's encoding.")
+    assert [row.cells for row in rows] == [["灯塔在海边"], (), ["c"]]
+
+
 def test_elements_of_a_list_have_their_own_lines(tmp_path: Path) -> None:
     text = '\n[\n {"text": "a"},\n {\n  "text": "b"\n },\n 7\n]\n'
     _, rows = read(tmp_path, text, "x.json")
@@ -86,10 +95,10 @@ def test_a_list_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_wrapped_list_is_found(tmp_path: Path, indent: int | None) -> None:
     rows = [{"text": "a"}, {"text": "b"}]
-    value = {"version": "1", "note": '"data": [', "data": rows}
+    value = {"meta": {"data": "1"}, "note": '"data": [', "data": rows}
     _, found = read(tmp_path, json.dumps(value, indent=indent), "x.json")
     assert [row.cells for row in found] == [["a"], ["b"]]
-    assert [row.line for row in found] == ([1, 2] if indent is None else [5, 8])
+    assert [row.line for row in found] == ([1, 2] if indent is None else [7, 10])
 
 
 def test_one_object_is_one_row(tmp_path: Path) -> None:

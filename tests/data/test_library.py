@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -250,6 +251,22 @@ def test_two_processes_may_add_the_same_file_at_once(table: Path, tmp_path: Path
     assert [path.name for path in (tmp_path / "home" / "datasets").iterdir()] == [
         found[0].dataset_id
     ]
+
+
+def test_another_process_that_is_first_with_the_same_file_wins(
+    library: Library, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in = library_module.read_in
+    other = Library(tmp_path / "home")
+
+    def after_the_other(*arguments: Any) -> Dataset:
+        monkeypatch.setattr(library_module, "read_in", read_in)
+        other.add(table, "First")
+        return read_in(*arguments)
+
+    monkeypatch.setattr(library_module, "read_in", after_the_other)
+    assert library.add(table).name == "First"
+    assert len(list((tmp_path / "home" / "datasets").iterdir())) == 1
 
 
 def test_the_first_rows_of_a_file_are_seen_without_keeping_it(table: Path) -> None:

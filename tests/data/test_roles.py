@@ -109,6 +109,12 @@ def test_cells_tell_the_roles_where_names_do_not(
     assert found.note.startswith("No column has a usual name")
 
 
+def test_an_answer_alone_is_a_question_of_the_cells() -> None:
+    found = guess(["answer", "remark"], [["A light.", "What is it?"], ["Here.", "Where?"]])
+    assert found.roles == {"prompt": "answer", "completion": "remark"}
+    assert found.note
+
+
 def test_the_longest_columns_of_many_are_taken_in_file_order() -> None:
     rows = [
         [f"title {n}", f"A long answer with many words {n}.", f"A question of words {n}?"]
