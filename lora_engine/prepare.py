@@ -27,11 +27,18 @@ class Work:
     train_rows: list[int]
     """Positions in ``encoded.dataset``."""
     validation_rows: list[int]
+    max_length: int
+    """Tokens at which rows are cut: the setting's, or what the model has positions for."""
 
     @property
     def pad_id(self) -> int:
         """Any token will do: padding is masked and never learned."""
         return int(self.tokenizer.pad_token_id or 0)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row, as it is trained on."""
+        return min(self.encoded.longest, self.max_length)
 
     def train_examples(self, rows: list[int]) -> list[Example]:
         """The training rows at positions ``rows`` of the training share."""
@@ -60,15 +67,18 @@ def prepare(config: TrainConfig, home: Path, out_dir: Path, report: Report) -> W
     dataset = library.resolve(config.dataset)
     model = catalog.resolve(config.base_model, home, report)
     tokenizer = load_tokenizer(model.path)
+    max_length = min(config.max_length, _most_positions(model.path))
     report(Progress(phase="preparing", message="Turning rows into tokens"))
     encoded = encode_dataset(
         library.samples(dataset.dataset_id, roles=config.roles),
         tokenizer,
-        max_length=min(config.max_length, _most_positions(model.path)),
+        max_length=max_length,
         cache_dir=out_dir / "tokens",
     )
     train_rows, validation_rows = split(encoded.dataset, config.validation_share, config.seed)
-    return Work(model, tokenizer, dataset, encoded, list(train_rows), list(validation_rows))
+    return Work(
+        model, tokenizer, dataset, encoded, list(train_rows), list(validation_rows), max_length
+    )
 
 
 def _most_positions(folder: Path) -> int:

@@ -33,7 +33,8 @@ def packed_attention(
     """Attention that never crosses the row borders in ``cu_seq_lens_q``; transformers' interface.
 
     query: 1 × heads × tokens × width; key, value: 1 × key heads × tokens × width; the result is
-    1 × tokens × heads × width. Causal unless the module says otherwise.
+    1 × tokens × heads × width. Causal unless the module says otherwise. No row may be longer
+    than the model's attention window.
 
     Raises:
         NotImplementedError: a mask, dropout or soft cap, which this form does not know.
@@ -44,14 +45,11 @@ def packed_attention(
     ends = [0, query.shape[2]] if borders is None else borders.tolist()
     causal = options.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    window = options.get("sliding_window")
     key_heads = key.shape[1]
     query = query[0].unflatten(0, (key_heads, -1))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     rows = []
     for start, end in pairwise(ends):
-        if window is not None and end - start > window:
-            raise NotImplementedError("a row is longer than the attention window")
         rows.append(
             _RowAttention.apply(  # type: ignore[no-untyped-call]
                 query[:, :, start:end],

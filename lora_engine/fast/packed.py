@@ -74,25 +74,30 @@ class PackedPath:
 
 
 def choose_path(
-    model: Any, pad_id: int, batch_size: int, device: torch.device, fast: bool
+    model: Any, pad_id: int, batch_size: int, device: torch.device, fast: bool, longest: int
 ) -> LossPath:
     """The packed path where it is wanted and gives this model's plain loss, else the padded one.
 
     Measured, not assumed: both ways are taken once over two short rows, because a family may
-    scale or cap its logits, or place its rows in a way that packing does not know.
+    scale or cap its logits, or place its rows in a way that packing does not know. ``longest``
+    is the length of the longest row to come, in tokens.
     """
     plain = PaddedPath(model, pad_id, batch_size, device)
-    if not fast or device.type != "cpu":
+    text_config = model.config.get_text_config()
+    window = getattr(text_config, "sliding_window", None)
+    if not fast or device.type != "cpu" or (window and longest > window):
         return plain
     before = model.config._attn_implementation
-    rows = _probe(model.config.get_text_config().vocab_size)
+    rows = _probe(text_config.vocab_size)
     was_training = model.training
-    model.eval()
     try:
         with torch.no_grad():
+            model.eval()
             expected = float(plain.loss_sum(rows))
             packed = PackedPath(model, device)
             found = float(packed.loss_sum(rows))
+            model.train()
+            packed.loss_sum(rows)  # raises where the family drops attention out in training
     except Exception as error:  # noqa: BLE001 - whatever a model raises, packing does not fit it
         log.info("packed path does not fit %s: %r", type(model).__name__, error)
         found = expected = float("nan")

@@ -110,7 +110,7 @@ def test_chosen_path_gives_the_plain_loss_and_gradients(name: str) -> None:
                 tensor.normal_(std=0.1)
     results = []
     for fast in (False, True):
-        path = choose_path(model, 0, 2, CPU, fast)
+        path = choose_path(model, 0, 2, CPU, fast, longest=300)
         assert isinstance(path, PackedPath) is (fast and name in PACKED)
         model.train()
         total = torch.zeros(())
@@ -142,4 +142,16 @@ def test_packs_hold_every_row_once_and_respect_the_room() -> None:
 
 
 def test_switch_off_means_the_reference_path() -> None:
-    assert isinstance(choose_path(tiny.llama(), 0, 2, CPU, fast=False), PaddedPath)
+    assert isinstance(choose_path(tiny.llama(), 0, 2, CPU, fast=False, longest=9), PaddedPath)
+
+
+def test_models_that_packing_does_not_know_take_the_reference_path() -> None:
+    torch.manual_seed(0)
+    windowed = CONFIG_MAPPING["mistral"](**SMALL | {"sliding_window": 64})
+    model = AutoModelForCausalLM.from_config(windowed)
+    assert isinstance(choose_path(model, 0, 2, CPU, True, longest=65), PaddedPath)
+    assert isinstance(choose_path(model, 0, 2, CPU, True, longest=64), PackedPath)
+    dropping = CONFIG_MAPPING["llama"](**SMALL | {"attention_dropout": 0.1})
+    model = AutoModelForCausalLM.from_config(dropping)
+    assert isinstance(choose_path(model, 0, 2, CPU, True, longest=9), PaddedPath)
+    assert model.config._attn_implementation == "sdpa"
