@@ -1,6 +1,7 @@
 """Adapter files in the PEFT format: save, read from a folder or zip, attach to a model."""
 
 import json
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,21 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from lora_engine.config import LoraConfig
 from lora_engine.errors import AdapterError, SettingsError
-from lora_engine.inspection import is_bias
-from lora_engine.lora.inject import adapted, inject
-from lora_engine.lora.layers import LoRALinear
+from lora_engine.inspection import profile_model
+from lora_engine.lora.inject import adapted, inject, saved_modules
+from lora_engine.lora.paths import LowRank
+from lora_engine.profile import ModelProfile
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+CHANGED = "changed_weights.safetensors"
+TRAINING = "train_config.json"
 PREFIX = "base_model.model."
+TASK_TYPES = {"chat": "CAUSAL_LM", "classification": "SEQ_CLS", "seq2seq": "SEQ_2_SEQ_LM"}
 
 
 @dataclass(frozen=True)
@@ -31,25 +37,40 @@ class Adapter:
     """``base_model_name_or_path``: a folder or hub id."""
     revision: str | None
     tensors: dict[str, Tensor]
-    """Trained tensors by path in the untouched model: ``….lora_A``, ``….lora_B``, ``….bias``."""
+    """Trained tensors by the names that ``trained_tensors`` gives them."""
     training: dict[str, Any] | None
     """The run's TrainConfig as JSON, where the adapter was made here."""
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """What was trained in an injected model, by path in the untouched model.
+    """What is trained in an injected model, by its name in an adapter file (without the prefix).
 
-    Keys end in ``.lora_A`` (r × in), ``.lora_B`` (out × r) or ``.bias``.
+    ``<path>.lora_A.weight`` (r × in), ``<path>.lora_B.weight`` (out × r) and so on; saved modules
+    and weights that are trained in place under their own names.
     """
-    wrapped = dict(adapted(model))
     tensors: dict[str, Tensor] = {}
-    for path, layer in wrapped.items():
-        tensors[f"{path}.lora_A"] = layer.low_rank.lora_A
-        tensors[f"{path}.lora_B"] = layer.low_rank.lora_B
+    inside: set[int] = set()
+    for path, layer in adapted(model):
+        for name, saved_as in layer.low_rank.saved_as.items():
+            tensors[f"{path}.{saved_as}"] = layer.low_rank.get_parameter(name)
+        for name, saved_as in layer.variant.saved_as.items():
+            tensors[f"{path}.{saved_as}"] = layer.get_parameter(name)
+    for path, module in saved_modules(model):
+        tensors |= {f"{path}.{name}": p for name, p in module.trained.named_parameters()}
+    inside.update(map(id, tensors.values()))
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and is_bias(name):
-            tensors[name.replace(".base_layer.", ".")] = parameter
+        if parameter.requires_grad and id(parameter) not in inside:
+            tensors[name] = parameter
     return tensors
+
+
+def starting_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What the low-rank paths started with, where that is subtracted; needed to go on later."""
+    return {
+        f"{path}.{name}": buffer
+        for path, layer in adapted(model)
+        for name, buffer in layer.low_rank.named_buffers()
+    }
 
 
 def load_trained(model: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -62,8 +83,7 @@ def load_trained(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     problems = [f"{name} is missing" for name in own if name not in tensors]
     problems += [f"{name} has no place in this model" for name in tensors if name not in own]
     problems += [
-        f"{name} is {'×'.join(map(str, tensors[name].shape))}, not "
-        f"{'×'.join(map(str, own[name].shape))}"
+        f"{name} is {_shape(tensors[name])}, not {_shape(own[name])}"
         for name in own
         if name in tensors and tensors[name].shape != own[name].shape
     ]
@@ -72,46 +92,44 @@ def load_trained(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(tensors[name])
+    for _, layer in adapted(model):
+        layer.variant.forget()
 
 
 def save(
     model: nn.Module,
     folder: Path,
     lora: LoraConfig,
-    targets: tuple[str, ...],
+    profile: ModelProfile,
     base_model: str,
     revision: str | None = None,
 ) -> None:
-    """Write the adapter of an injected ``model`` into ``folder`` as PEFT writes it.
+    """Write what was trained in an injected ``model`` into ``folder``, in float32.
 
-    Tensors are float32. ``targets`` are the names that ``lora`` adapts in this model.
+    A LoRA adapter is written as PEFT writes it. One that did not start at B·A = 0 is written as
+    a plain adapter of twice the rank for the untouched base (Meng et al. 2024, appendix C).
+    Methods other than LoRA write the changed weights under their own names.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    wrapped = dict(adapted(model))
     tensors = {
-        PREFIX + _peft_name(name, wrapped): tensor.detach().float().cpu().contiguous()
-        for name, tensor in trained_tensors(model).items()
+        name: tensor.detach().float().cpu() for name, tensor in trained_tensors(model).items()
     }
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    is_conv1d = any(not isinstance(layer.base_layer, nn.Linear) for layer in wrapped.values())
-    config: dict[str, Any] = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+    metadata = {"format": "pt"}
+    if lora.method != "lora":
+        save_file(_contiguous(tensors), folder / CHANGED, metadata=metadata)
+        return
+    starting = {path: layer.low_rank for path, layer in adapted(model)}
+    if any(pair.start_A is not None for pair in starting.values()):
+        for path, pair in starting.items():
+            tensors |= _with_start(path, pair)
+        lora = _twice_the_rank(lora)
+    named = {PREFIX + name: tensor for name, tensor in tensors.items()}
+    save_file(_contiguous(named), folder / WEIGHTS, metadata=metadata)
+    is_conv1d = any(isinstance(layer.base_layer, Conv1D) for _, layer in adapted(model))
+    config = _peft_config(lora, profile) | {
         "base_model_name_or_path": base_model,
         "revision": revision,
-        "r": lora.r,
-        "lora_alpha": lora.lora_alpha,
-        "lora_dropout": lora.lora_dropout,
-        "target_modules": list(targets),
-        "bias": lora.bias,
-        "modules_to_save": None,
-        "use_rslora": False,
-        "use_dora": False,
         "fan_in_fan_out": is_conv1d,
-        "rank_pattern": {},
-        "alpha_pattern": {},
-        "init_lora_weights": True,
-        "inference_mode": True,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
@@ -131,52 +149,136 @@ def read(path: Path) -> Adapter:
     Raises:
         AdapterError: it is no LoRA adapter in safetensors, or uses something unknown here.
     """
-    config = _read_json(path, CONFIG)
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise AdapterError(f"{path.name} is no LoRA adapter: its {CONFIG} says otherwise.")
-    targets = config.get("target_modules")
-    for name in ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern"):
-        if config.get(name):
-            raise AdapterError(f"{path.name} uses {name}, which is not supported here.")
-    if not isinstance(targets, list):
-        raise AdapterError(f"{path.name} names no list of target_modules in its {CONFIG}.")
+    training = _read_json(path, TRAINING, required=False)
+    training = training if isinstance(training, dict) else None
+    config = _read_json(path, CONFIG, required=False)
     try:
-        lora = LoraConfig.parse(
-            {key: config[key] for key in ("r", "lora_alpha", "lora_dropout", "bias")}
-            | {"target_modules": sorted(targets)}
-        )
-        tensors = load_tensors(_read_member(path, WEIGHTS))
-    except (KeyError, SettingsError) as error:
+        if config is None and training and training.get("lora", {}).get("method") != "lora":
+            lora = LoraConfig.parse(training["lora"])
+            tensors = _tensors(path, CHANGED)
+            base_model, revision = str(training["base_model"]), None
+        else:
+            config = config or _read_json(path, CONFIG)
+            lora = _lora_config(path, config)
+            tensors = {
+                name.removeprefix(PREFIX): tensor
+                for name, tensor in _tensors(path, WEIGHTS).items()
+            }
+            base_model = str(config.get("base_model_name_or_path") or "")
+            revision = config.get("revision")
+    except (KeyError, TypeError, SettingsError) as error:
         raise AdapterError(f"{path.name} has an unusable {CONFIG}: {error}") from None
-    except Exception as error:  # safetensors raises its own type for every kind of damage
-        if isinstance(error, AdapterError):
-            raise
-        raise AdapterError(f"{path.name} has an unreadable {WEIGHTS}.") from error
-    training = _read_json(path, "train_config.json", required=False)
-    return Adapter(
-        lora=lora,
-        base_model=str(config.get("base_model_name_or_path") or ""),
-        revision=config.get("revision"),
-        tensors={_own_name(name): tensor for name, tensor in tensors.items()},
-        training=training if isinstance(training, dict) else None,
-    )
+    return Adapter(lora, base_model, revision, tensors, training)
 
 
 def attach(model: nn.Module, adapter: Adapter) -> None:
     """Inject ``adapter`` into an untouched base model; raises AdapterError if it does not fit."""
-    inject(model, adapter.lora, adapter.lora.target_modules or ())
-    load_trained(model, adapter.tensors)
+    try:
+        inject(model, adapter.lora, profile_model(model, adapter.base_model))  # type: ignore[arg-type]
+    except SettingsError as error:
+        raise AdapterError(f"The adapter does not fit this model: {error}") from None
+    load_trained(model, _without_base_copies(model, adapter.tensors))
 
 
-def _peft_name(name: str, wrapped: dict[str, LoRALinear]) -> str:
-    path, _, kind = name.rpartition(".")
-    if kind in ("lora_A", "lora_B"):
-        return f"{name}.weight"
-    return f"{path}.base_layer.{kind}" if path in wrapped else name
+def _peft_config(lora: LoraConfig, profile: ModelProfile) -> dict[str, Any]:
+    targets = profile.targets(lora)
+    saved = profile.saved_modules(lora)
+    whole = float(lora.lora_alpha).is_integer()
+    return {
+        "peft_type": "LORA",
+        "task_type": TASK_TYPES[profile.task],
+        "r": lora.r,
+        "lora_alpha": int(lora.lora_alpha) if whole else lora.lora_alpha,
+        "lora_dropout": lora.lora_dropout,
+        "target_modules": targets if isinstance(targets, str) else list(targets),
+        "bias": lora.bias,
+        "modules_to_save": list(saved) or None,
+        "use_rslora": lora.use_rslora,
+        "use_dora": lora.use_dora,
+        "rank_pattern": lora.rank_pattern,
+        "alpha_pattern": lora.alpha_pattern,
+        "layers_to_transform": list(lora.layers_to_transform)
+        if lora.layers_to_transform is not None
+        else None,
+        "init_lora_weights": True,
+        "inference_mode": True,
+    }
 
 
-def _own_name(name: str) -> str:
-    return name.removeprefix(PREFIX).removesuffix(".weight").replace(".base_layer.", ".")
+def _lora_config(path: Path, config: Any) -> LoraConfig:
+    """The settings in a PEFT config; raises AdapterError, KeyError or SettingsError."""
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise AdapterError(f"{path.name} is no LoRA adapter: its {CONFIG} says otherwise.")
+    unknown = ("lora_bias", "target_parameters", "trainable_token_indices", "layer_replication")
+    for name in (*unknown, "exclude_modules", "megatron_config", "alora_invocation_tokens"):
+        if config.get(name):
+            raise AdapterError(f"{path.name} uses {name}, which is not supported here.")
+    targets = config.get("target_modules")
+    layers = config.get("layers_to_transform")
+    values = {
+        "target_modules": targets if isinstance(targets, str) else sorted(targets or ()),
+        "modules_to_save": config.get("modules_to_save"),
+        "use_rslora": bool(config.get("use_rslora")),
+        "use_dora": bool(config.get("use_dora")),
+        "rank_pattern": config.get("rank_pattern") or {},
+        "alpha_pattern": config.get("alpha_pattern") or {},
+        "layers_to_transform": [layers] if isinstance(layers, int) else layers,
+    }
+    kept = {key: config[key] for key in ("r", "lora_alpha", "lora_dropout", "bias")}
+    return LoraConfig.parse(kept | values)
+
+
+def _with_start(path: str, pair: LowRank) -> dict[str, Tensor]:
+    """[A; A₀] and [B, −B₀]: the pair and its subtracted start as one pair of twice the rank."""
+    assert pair.start_A is not None
+    assert pair.start_B is not None
+    a = torch.cat([pair.lora_A.detach(), pair.start_A]).float().cpu()
+    b = torch.cat([pair.lora_B.detach(), -pair.start_B], dim=1).float().cpu()
+    names = pair.saved_as
+    return {f"{path}.{names['lora_A']}": a, f"{path}.{names['lora_B']}": b}
+
+
+def _twice_the_rank(lora: LoraConfig) -> LoraConfig:
+    """Settings with every rank doubled and every scaling as it was."""
+    factor = math.sqrt(2) if lora.use_rslora else 2
+    return lora.model_copy(
+        update={
+            "r": 2 * lora.r,
+            "lora_alpha": factor * lora.lora_alpha,
+            "rank_pattern": {key: 2 * r for key, r in lora.rank_pattern.items()},
+            "alpha_pattern": {key: factor * a for key, a in lora.alpha_pattern.items()},
+        }
+    )
+
+
+def _without_base_copies(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``tensors`` without the copies of base embeddings that PEFT adds where one is adapted."""
+    own = trained_tensors(model)
+    base = dict(model.named_parameters(remove_duplicate=False))
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name in own
+        or name not in base
+        or base[name].shape != tensor.shape
+        or not torch.equal(base[name].float(), tensor.float().to(base[name].device))
+    }
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape))
+
+
+def _tensors(path: Path, name: str) -> dict[str, Tensor]:
+    data = _read_member(path, name)
+    try:
+        return load_tensors(data)
+    except Exception as error:  # safetensors raises its own type for every kind of damage
+        raise AdapterError(f"{path.name} has an unreadable {name}.") from error
 
 
 def _read_json(path: Path, name: str, required: bool = True) -> Any:

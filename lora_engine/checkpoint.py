@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lora_engine.adapter import load_trained, trained_tensors
+from lora_engine.adapter import load_trained, starting_tensors, trained_tensors
 
 
 @dataclass
@@ -41,6 +41,7 @@ def save_checkpoint(
     unfinished.mkdir(parents=True)
     contents: dict[str, Any] = {
         "trained": {name: tensor.detach().cpu() for name, tensor in trained_tensors(model).items()},
+        "starting": {name: t.cpu() for name, t in starting_tensors(model).items()},
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),
         "random": torch.get_rng_state(),
@@ -69,6 +70,8 @@ def load_checkpoint(
         return None
     contents = torch.load(found / "state.pt", map_location="cpu", weights_only=True)
     load_trained(model, contents["trained"])
+    for name, buffer in starting_tensors(model).items():
+        buffer.copy_(contents["starting"][name])
     optimizer.load_state_dict(contents["optimizer"])
     scheduler.load_state_dict(contents["scheduler"])
     torch.set_rng_state(contents["random"])

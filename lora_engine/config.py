@@ -1,16 +1,20 @@
 """The settings of a run: one form, unchanged from the click to the zip."""
 
+import math
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lora_engine.errors import SettingsError
 
 Bias = Literal["none", "all", "lora_only"]
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["linear", "cosine", "constant"]
-Task = Literal["auto", "chat", "text"]
+Task = Literal["auto", "chat", "text", "classification", "seq2seq"]
+Method = Literal["lora", "freeze", "full", "galore"]
+Quantization = Literal["none", "nf4", "int8"]
 
 
 class Settings(BaseModel):
@@ -49,20 +53,69 @@ class Settings(BaseModel):
 
 
 class LoraConfig(Settings):
-    """What is added to the base model. Names are the keys of PEFT's adapter_config.json."""
+    """What is trained of the base model. Names are the keys of PEFT's adapter_config.json."""
 
-    method: Literal["lora"] = "lora"
-    """How the weights are adapted: low-rank pairs beside frozen weights (Hu et al. 2021)."""
+    method: Method = "lora"
+    """lora: low-rank pairs beside frozen weights (Hu et al. 2021); freeze: the last layers
+    themselves; full: every weight; galore: every weight, with low-rank gradients (Zhao et al.
+    2024)."""
     r: Annotated[int, Field(ge=1, le=1024)] = 8
     """Rank: how many directions each adapted module can learn."""
     lora_alpha: Annotated[float, Field(gt=0, le=4096)] = 16
     """Strength: the low-rank path is scaled by lora_alpha / r."""
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the low-rank path's inputs that is dropped at random while training."""
-    target_modules: tuple[str, ...] | None = None
-    """Names of the modules to adapt; None means the model's usual ones (query and value)."""
+    target_modules: tuple[str, ...] | str | None = None
+    """Names of the modules to adapt; ``all-linear``; a regular expression for whole module
+    paths; None means the model's usual ones (query and value)."""
     bias: Bias = "none"
     """Which bias vectors are trained as well."""
+    modules_to_save: tuple[str, ...] | None = None
+    """Names of modules that are trained whole and saved with the adapter."""
+    use_rslora: bool = False
+    """Scale by lora_alpha / √r instead, which keeps high ranks stable (Kalajdzievski 2023)."""
+    use_dora: bool = False
+    """Learn the magnitude of each output apart from its direction (Liu et al. 2024)."""
+    init_lora_weights: Annotated[
+        str, Field(pattern=r"^(kaiming|gaussian|orthogonal|pissa|pissa_niter_\d{1,2}|loftq)$")
+    ] = "kaiming"
+    """How A and B start: ``kaiming`` (the paper's), ``gaussian``, ``orthogonal``, ``pissa`` (the
+    weight's main directions, Meng et al. 2024; ``pissa_niter_4`` by the fast SVD), ``loftq``
+    (what quantisation lost, Li et al. 2023)."""
+    loraplus_lr_ratio: Annotated[float, Field(ge=1, le=1000)] | None = None
+    """LoRA+: B's learning rate as a multiple of A's (Hayou et al. 2024); None means the same."""
+    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=1024)]] = {}
+    """Regular expression for the end of a module path → its own rank."""
+    alpha_pattern: dict[str, Annotated[float, Field(gt=0, le=4096)]] = {}
+    """Regular expression for the end of a module path → its own lora_alpha."""
+    layers_to_transform: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Numbers of the layers to adapt, from 0; None means all."""
+    freeze_trainable_layers: Annotated[int, Field(ge=1, le=1000)] = 2
+    """With method freeze: how many of the last layers are trained."""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.use_dora and self.init_lora_weights.startswith(("pissa", "orthogonal")):
+            raise ValueError("DoRA starts from the base weight; use it with the kaiming start")
+        patterns = [*self.rank_pattern, *self.alpha_pattern]
+        if isinstance(self.target_modules, str):
+            patterns.append(self.target_modules)
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
+        return self
+
+    def rank_of(self, path: str) -> int:
+        """The rank of the module at ``path``."""
+        return _by_pattern(self.rank_pattern, path, self.r)
+
+    def scaling_of(self, path: str) -> float:
+        """The factor on B·A at ``path``: lora_alpha / r, or lora_alpha / √r with rsLoRA."""
+        r = self.rank_of(path)
+        alpha = _by_pattern(self.alpha_pattern, path, self.lora_alpha)
+        return alpha / math.sqrt(r) if self.use_rslora else alpha / r
 
 
 class TrainConfig(Settings):
@@ -111,6 +164,15 @@ class TrainConfig(Settings):
             return cls.parse_json(path.read_bytes())
         except OSError:
             raise SettingsError("", f"The settings file {path} cannot be read.") from None
+
+
+Value = TypeVar("Value")
+
+
+def _by_pattern(patterns: dict[str, Value], path: str, default: Value) -> Value:
+    """The value of the first pattern that matches the end of ``path``, as PEFT looks it up."""
+    found = (v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", path))
+    return next(found, default)
 
 
 def _settings_error(error: ValidationError) -> SettingsError:

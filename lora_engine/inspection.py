@@ -1,14 +1,34 @@
 """Find what can be adapted in a model, from its config alone, on the meta device (no weights)."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+)
 from transformers.pytorch_utils import Conv1D
 
 from lora_engine.errors import ModelError
-from lora_engine.profile import ModelProfile, ModuleGroup, ModuleKind
+from lora_engine.lora.paths import path_class
+from lora_engine.profile import LINEAR_KINDS, ModelProfile, ModuleGroup, ModuleKind, TensorInfo
+
+AUTO_CLASSES: dict[str, Any] = {
+    "chat": AutoModelForCausalLM,
+    "text": AutoModelForCausalLM,
+    "classification": AutoModelForSequenceClassification,
+    "seq2seq": AutoModelForSeq2SeqLM,
+}
+"""How transformers loads a model for each task."""
 
 # Query and value, as in the paper (Hu et al. 2021, table 5), by the names that families use;
 # fused projections hold both.
@@ -23,59 +43,89 @@ USUAL_TARGETS = (
     ("c_attn",),
     ("Wqkv",),
 )
+HEADS = ("classifier", "score", "classification_head")
+"""The names of a classifier's head, which is fresh and therefore always trained whole."""
 
 
-def build_profile(folder: Path, base_model: str) -> ModelProfile:
+def build_profile(
+    folder: Path, base_model: str, task: str | None = None, num_labels: int = 2
+) -> ModelProfile:
     """Profile the model whose ``config.json`` lies in ``folder``.
+
+    ``task`` decides the head; None means what the model was made for (``usual_task``).
 
     Raises:
         ModelError: the config is missing, broken, or of a family that transformers does not know.
     """
-    return profile_model(meta_model(folder), base_model)
+    return profile_model(meta_model(folder, task, num_labels), base_model)
 
 
-def meta_model(folder: Path) -> PreTrainedModel:
+def meta_model(folder: Path, task: str | None = None, num_labels: int = 2) -> PreTrainedModel:
     """The model of ``folder/config.json`` with every tensor on the meta device.
 
     Code from a model repository is never run. Raises ModelError.
     """
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        task = task or usual_task(config)
+        if task == "classification":
+            config.num_labels = num_labels
         with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(
-                config, trust_remote_code=False
-            )
+            model: PreTrainedModel = AUTO_CLASSES[task].from_config(config, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise ModelError(
-            f"The model in {folder} cannot be used: its config.json does not describe "
-            f"a text-generating model that this version knows ({_first_line(error)})."
+            f"The model in {folder} cannot be used: its config.json does not describe a model "
+            f"for {task or 'text'} that this version knows ({_first_line(error)})."
         ) from error
     return model
 
 
+def usual_task(config: Any) -> str:
+    """What a model of this config is for: ``chat``, ``seq2seq`` or ``classification``.
+
+    Raises:
+        ValueError: none of them.
+    """
+    if type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING and config.is_encoder_decoder:
+        return "seq2seq"
+    encoders = any("ForMaskedLM" in str(name) for name in config.architectures or ())
+    is_encoder = encoders or config.model_type in ENCODERS
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not is_encoder:
+        return "chat"
+    if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return "classification"
+    raise ValueError(f"a {config.model_type} model is for something else")
+
+
+ENCODERS = ("bert", "roberta", "distilbert", "deberta", "deberta-v2", "electra", "albert", "mpnet",
+            "xlm-roberta", "camembert", "modernbert", "nomic_bert", "ernie")  # fmt: skip
+"""Model types that read a whole text at once, though some also have a causal class."""
+
+
 def profile_model(model: PreTrainedModel, base_model: str) -> ModelProfile:
-    """Profile a model object; the output head is not offered as a target."""
+    """Profile a model object. A head that shares its weight with the embedding is not offered."""
     head = model.get_output_embeddings()
-    groups: dict[tuple[str, ModuleKind, int, int, bool], list[str]] = {}
+    tied = head is not None and head.weight is model.get_input_embeddings().weight
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    always_saved = tuple(name for name, _ in model.named_children() if name in HEADS)
     for path, module in model.named_modules():
         found = adaptable(module)
-        if found is None or module is head:
-            continue
-        kind, in_features, out_features = found
         name = path.rpartition(".")[2]
+        if found is None or (module is head and tied) or _inside(path, always_saved):
+            continue
         has_bias = getattr(module, "bias", None) is not None
-        groups.setdefault((name, kind, in_features, out_features, has_bias), []).append(path)
-    if not groups:
+        groups.setdefault((name, *found, has_bias, module is head), []).append(path)
+    names = {key[0] for key in groups if key[1] in ("Linear", "Conv1D") and not key[5]}
+    if not names:
         raise ModelError("This model has no linear layer that could be adapted.")
-    names = {key[0] for key in groups}
     return ModelProfile(
         base_model=base_model,
         architecture=type(model).__name__,
-        total_parameters=sum(p.numel() for p in model.parameters()),
-        bias_parameters=sum(p.numel() for name, p in model.named_parameters() if is_bias(name)),
+        task=_task_of(model),
         default_targets=next(
             (usual for usual in USUAL_TARGETS if names.issuperset(usual)), tuple(sorted(names))
         ),
+        always_saved=always_saved,
         groups=tuple(
             ModuleGroup(
                 name=name,
@@ -83,25 +133,65 @@ def profile_model(model: PreTrainedModel, base_model: str) -> ModelProfile:
                 in_features=in_features,
                 out_features=out_features,
                 has_bias=has_bias,
+                is_head=is_head,
                 paths=tuple(paths),
             )
-            for (name, kind, in_features, out_features, has_bias), paths in groups.items()
+            for (name, kind, in_features, out_features, has_bias, is_head), paths in sorted(
+                groups.items(), key=lambda group: _rank(group[0][1], group[0][5])
+            )
         ),
+        tensors=tuple(
+            TensorInfo(name, tuple(p.shape), str(p.dtype).removeprefix("torch."))
+            for name, p in model.named_parameters()
+        ),
+        notes=_notes(model),
     )
 
 
 def adaptable(module: nn.Module) -> tuple[ModuleKind, int, int] | None:
-    """Kind, in_features and out_features of a module that LoRA can wrap, else None."""
-    if isinstance(module, Conv1D):  # GPT-2's linear layer, weight stored as in × out
-        return "Conv1D", module.nx, module.nf
-    if isinstance(module, nn.Linear):
-        return "Linear", module.in_features, module.out_features
-    return None
+    """Kind, columns of A and rows of B for a module that LoRA can wrap, else None."""
+    path = path_class(module)
+    if path is None:
+        return None
+    a, b = path.shapes(module, 1)
+    kind = next(kind for kind, layer in KINDS.items() if isinstance(module, layer))
+    return kind, math.prod(a), math.prod(b)
 
 
-def is_bias(parameter_name: str) -> bool:
-    """Whether ``bias="all"`` trains the parameter of this name."""
-    return parameter_name == "bias" or parameter_name.endswith(".bias")
+KINDS: dict[ModuleKind, type[nn.Module]] = {
+    "Conv1D": Conv1D,
+    "Linear": nn.Linear,
+    "Embedding": nn.Embedding,
+    "Conv1d": nn.Conv1d,
+    "Conv2d": nn.Conv2d,
+}
+
+
+def _rank(kind: ModuleKind, is_head: bool) -> int:
+    """Linear layers come first, then the head, then the rest."""
+    return (1 if is_head else 0) if kind in LINEAR_KINDS else 2
+
+
+def _task_of(model: PreTrainedModel) -> Any:
+    name = type(model).__name__
+    if "SequenceClassification" in name:
+        return "classification"
+    return "seq2seq" if model.config.is_encoder_decoder else "chat"
+
+
+def _inside(path: str, modules: tuple[str, ...]) -> bool:
+    return not set(modules).isdisjoint(path.split("."))
+
+
+def _notes(model: PreTrainedModel) -> tuple[str, ...]:
+    """What of the model LoRA cannot reach: experts held as one 3-D tensor, not as layers."""
+    stacked = [name for name, p in model.named_parameters() if p.dim() == 3 and "expert" in name]
+    if not stacked:
+        return ()
+    return (
+        f"The experts of this model ({len(stacked)} tensors such as {stacked[0]}) are held as "
+        "stacked parameters, not as layers, so they stay as they are; attention can be adapted.",
+    )
 
 
 def _first_line(error: BaseException) -> str:

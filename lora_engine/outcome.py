@@ -12,9 +12,10 @@ from torch import nn
 from lora_engine import adapter
 from lora_engine.batches import Plan
 from lora_engine.checkpoint import RunState
-from lora_engine.config import TrainConfig
+from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.memory import peak_memory_mb
 from lora_engine.prepare import Work
+from lora_engine.profile import ModelProfile
 
 README = """# {title}
 
@@ -23,7 +24,7 @@ A LoRA adapter made with LoRA Workbench on {date}.
 ## What it was trained on
 - Base model: `{base_model}`{revision}
 - Data: {data} ({rows:,} rows used{left_out}; {validation})
-- Adapted modules: {targets} (r={r}, alpha={alpha:g}, dropout={dropout:g}, bias={bias})
+- {what}
 - {trainable:,} trained parameters, {percent:.4f} % of {total:,}
 - {steps:,} of {planned:,} updates, {tokens:,} tokens in {seconds:.0f} s{stopped}
 
@@ -88,7 +89,7 @@ def write_adapter(
     model: nn.Module,
     out_dir: Path,
     config: TrainConfig,
-    targets: tuple[str, ...],
+    profile: ModelProfile,
     work: Work,
     metrics: dict[str, Any],
 ) -> Path:
@@ -96,20 +97,18 @@ def write_adapter(
     unfinished, folder = out_dir / "adapter.part", out_dir / "adapter"
     shutil.rmtree(unfinished, ignore_errors=True)
     adapter.save(
-        model, unfinished, config.lora, targets, work.model.published_as, work.model.revision
+        model, unfinished, config.lora, profile, work.model.published_as, work.model.revision
     )
     _write_json(unfinished / "train_config.json", config.to_json())
     _write_json(unfinished / "metrics.json", metrics)
-    (unfinished / "README.md").write_text(_readme(config, targets, work, metrics), "utf-8")
+    (unfinished / "README.md").write_text(_readme(config, profile, work, metrics), "utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     adapter.pack(folder, out_dir / "adapter.zip")
     return out_dir / "adapter.zip"
 
 
-def _readme(
-    config: TrainConfig, targets: tuple[str, ...], work: Work, metrics: dict[str, Any]
-) -> str:
+def _readme(config: TrainConfig, profile: ModelProfile, work: Work, metrics: dict[str, Any]) -> str:
     revision = work.model.revision
     held_out = metrics["validation_rows"]
     source = work.model.published_as
@@ -122,11 +121,7 @@ def _readme(
         rows=metrics["rows"],
         left_out=_beside_rows(metrics),
         validation=f"{held_out:,} of them held out to measure" if held_out else "none held out",
-        targets=", ".join(f"`{name}`" for name in targets),
-        r=config.lora.r,
-        alpha=config.lora.lora_alpha,
-        dropout=config.lora.lora_dropout,
-        bias=config.lora.bias,
+        what=_what(config.lora, profile),
         trainable=metrics["trainable"],
         percent=metrics["percent"],
         total=metrics["total"],
@@ -138,6 +133,27 @@ def _readme(
         outcome=_outcome(metrics),
         snippet=_snippet(source),
         base_note=f"\n{work.model.note}\n" if work.model.note else "",
+    )
+
+
+def _what(lora: LoraConfig, profile: ModelProfile) -> str:
+    """What of the model was trained, in one line."""
+    if lora.method != "lora":
+        last = f" (the last {lora.freeze_trainable_layers} layers)"
+        return f"Method: {lora.method}{last if lora.method == 'freeze' else ''}"
+    targets = profile.targets(lora)
+    names = f"`{targets}`" if isinstance(targets, str) else ", ".join(f"`{t}`" for t in targets)
+    variant = [
+        "DoRA" if lora.use_dora else "",
+        "rsLoRA" if lora.use_rslora else "",
+        f"{lora.init_lora_weights} start" if lora.init_lora_weights != "kaiming" else "",
+        f"LoRA+ ratio {lora.loraplus_lr_ratio:g}" if lora.loraplus_lr_ratio else "",
+    ]
+    return (
+        f"Adapted modules: {names} (r={lora.r}, alpha={lora.lora_alpha:g}, "
+        f"dropout={lora.lora_dropout:g}, bias={lora.bias}"
+        + "".join(f", {said}" for said in variant if said)
+        + ")"
     )
 
 

@@ -1,15 +1,33 @@
 """What can be adapted in a model, and exact parameter counts by plain arithmetic (no torch)."""
 
-from collections.abc import Iterable
+import math
+import re
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from lora_engine.config import LoraConfig
 from lora_engine.errors import ModelError, SettingsError
 
-ModuleKind = Literal["Linear", "Conv1D"]
+ModuleKind = Literal["Linear", "Conv1D", "Embedding", "Conv1d", "Conv2d"]
+LINEAR_KINDS = ("Linear", "Conv1D")
+ALL_LINEAR = "all-linear"
+
+
+class TensorInfo(NamedTuple):
+    """One parameter tensor of a model."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
 
 
 class ModuleGroup(BaseModel):
@@ -21,47 +39,120 @@ class ModuleGroup(BaseModel):
     """The last part of the module path, as in ``target_modules``."""
     kind: ModuleKind
     in_features: int
+    """Columns of A: inputs of a linear layer, words of an embedding, inputs × kernel of a
+    convolution."""
     out_features: int
     has_bias: bool
+    is_head: bool = False
+    """Whether this is the output head, which ``all-linear`` leaves alone."""
     paths: tuple[str, ...]
     """Full module paths, in the model's order."""
 
 
+class Target(NamedTuple):
+    """One module that a LoraConfig adapts."""
+
+    path: str
+    group: ModuleGroup
+    r: int
+
+    def parameters(self, lora: LoraConfig) -> int:
+        """What is trained at this module: r · (in + out), and DoRA's magnitudes."""
+        pair = self.r * (self.group.in_features + self.group.out_features)
+        return pair + self.group.out_features if lora.use_dora else pair
+
+
 class ModelProfile(BaseModel):
-    """A model's adaptable modules and sizes; the one source of the target list and every count."""
+    """A model's adaptable modules and tensors; the one source of targets and of every count."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_model: str
     architecture: str
     """The transformers class, such as ``LlamaForCausalLM``."""
-    total_parameters: int
-    """All parameters of the base model; shared tensors count once."""
-    bias_parameters: int
-    """Parameters whose name ends in ``bias``, in the whole model."""
+    task: Literal["chat", "classification", "seq2seq"] = "chat"
     default_targets: tuple[str, ...]
     """The modules that are adapted where nothing else is asked for: query and value."""
+    always_saved: tuple[str, ...] = ()
+    """Modules that are trained whole whatever the settings say: a classifier's fresh head."""
     groups: tuple[ModuleGroup, ...]
+    tensors: tuple[TensorInfo, ...]
+    """Every parameter of the base model; a shared tensor appears once."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what of the model cannot be adapted, and why."""
 
-    def targets(self, lora: LoraConfig) -> tuple[str, ...]:
-        """The module names that ``lora`` adapts here.
+    @cached_property
+    def total_parameters(self) -> int:
+        """All parameters of the base model."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    @cached_property
+    def linear_names(self) -> tuple[str, ...]:
+        """The names that ``all-linear`` stands for."""
+        found = (g.name for g in self.groups if g.kind in LINEAR_KINDS and not g.is_head)
+        return tuple(dict.fromkeys(found))
+
+    def targets(self, lora: LoraConfig) -> tuple[str, ...] | str:
+        """What ``target_modules`` says in full: names, or a regular expression.
 
         Raises:
             SettingsError: no module, or one that this model does not have.
         """
-        names = {group.name for group in self.groups}
-        chosen = self.default_targets if lora.target_modules is None else lora.target_modules
-        if not chosen:
+        wanted = lora.target_modules
+        if wanted is None:
+            return self.default_targets
+        if wanted == ALL_LINEAR:
+            return self.linear_names
+        if not wanted:
             raise SettingsError(
                 "lora.target_modules", "Choose at least one target module, or nothing is learned."
             )
-        if unknown := [name for name in chosen if name not in names]:
+        if isinstance(wanted, str):
+            return wanted
+        for name in wanted:
+            if not any(_is_named(path, (name,)) for g in self.groups for path in g.paths):
+                raise SettingsError(
+                    "lora.target_modules",
+                    f"This model has no module named {name!r}; it has "
+                    f"{', '.join(sorted({group.name for group in self.groups}))}.",
+                )
+        return wanted
+
+    def adapted(self, lora: LoraConfig) -> list[Target]:
+        """The modules that ``lora`` adapts, in the order of the groups.
+
+        Raises:
+            SettingsError: the settings name no module of this model.
+        """
+        wanted = self.targets(lora)
+        saved = self.saved_modules(lora)
+        found = [
+            Target(path, group, lora.rank_of(path))
+            for group in self.groups
+            for path in group.paths
+            if _matches(path, wanted)
+            and _in_layers(path, lora.layers_to_transform)
+            and not _is_inside(f"{path}.weight", saved)
+        ]
+        if not found:
             raise SettingsError(
-                "lora.target_modules",
-                f"This model has no module named {unknown[0]!r}; "
-                f"it has {', '.join(sorted(names))}.",
+                "lora.target_modules", "These settings choose no module of this model."
             )
-        return tuple(chosen)
+        return found
+
+    def saved_modules(self, lora: LoraConfig) -> tuple[str, ...]:
+        """Names of the modules that are trained whole.
+
+        Raises:
+            SettingsError: one that this model does not have.
+        """
+        names = tuple(dict.fromkeys((*self.always_saved, *(lora.modules_to_save or ()))))
+        for name in names:
+            if not any(_is_inside(tensor.name, (name,)) for tensor in self.tensors):
+                raise SettingsError(
+                    "lora.modules_to_save", f"This model has no module named {name!r} to save."
+                )
+        return names
 
     @classmethod
     def read(cls, path: Path) -> "ModelProfile":
@@ -82,7 +173,7 @@ class ModuleCount(BaseModel):
     count: int
     """How many modules have this name."""
     each: int
-    """Trainable parameters one such module costs (the largest, where shapes differ)."""
+    """Trainable parameters one such module costs (the largest, where they differ)."""
     trainable: int
     """Trainable parameters of all of them together; 0 where the name is not chosen."""
 
@@ -97,31 +188,31 @@ class ParameterCount(BaseModel):
     percent: float
     """100 · trainable / total."""
     adapter_mb: float
-    """Size of the adapter's tensors in float32, in MB of 10**6 bytes."""
+    """Size of the saved tensors in float32, in MB of 10**6 bytes."""
     by_module: tuple[ModuleCount, ...]
 
 
 def count_parameters(profile: ModelProfile, lora: LoraConfig) -> ParameterCount:
-    """Count what ``lora`` trains in a model: r · (in + out) for each adapted module.
+    """Count what ``lora`` trains in a model.
 
-    (Hu et al. 2021, section 4.1: A is r × in, B is out × r.) Bias vectors are trained in place,
-    so they add to ``trainable`` and not to ``total``.
+    LoRA: r · (in + out) for each adapted module (Hu et al. 2021, section 4.1: A is r × in, B is
+    out × r). Bias vectors are trained in place, so they add to ``trainable`` and not to
+    ``total``; saved modules are trained as a copy, so they add to both.
 
     Raises:
-        SettingsError: the target modules do not fit the model.
+        SettingsError: the settings do not fit the model.
     """
-    targets = set(profile.targets(lora))
-    chosen = [group for group in profile.groups if group.name in targets]
-    low_rank = sum(_pair_size(group, lora) * len(group.paths) for group in chosen)
-    match lora.bias:
-        case "none":
-            biases = 0
-        case "all":
-            biases = profile.bias_parameters
-        case "lora_only":
-            biases = sum(g.out_features * len(g.paths) for g in chosen if g.has_bias)
-    trainable = low_rank + biases
-    total = profile.total_parameters + low_rank
+    base = profile.total_parameters
+    if lora.method == "lora":
+        targets = profile.adapted(lora)
+        saved = profile.saved_modules(lora)
+        added = sum(target.parameters(lora) for target in targets)
+        added += sum(tensor.size for tensor in _tensors_of(profile, saved))
+        trainable, total = added + _biases(profile, targets, saved, lora), base + added
+    else:
+        targets = []
+        trainable = sum(tensor.size for tensor in trained_in_place(profile, lora))
+        total = base
     return ParameterCount(
         trainable=trainable,
         total=total,
@@ -131,23 +222,104 @@ def count_parameters(profile: ModelProfile, lora: LoraConfig) -> ParameterCount:
     )
 
 
-def _pair_size(group: ModuleGroup, lora: LoraConfig) -> int:
-    return lora.r * (group.in_features + group.out_features)
+def trained_in_place(profile: ModelProfile, lora: LoraConfig) -> list[TensorInfo]:
+    """The tensors that are trained themselves: with method freeze those of the last layers (and
+    a fresh head), with full and galore all.
+
+    Raises:
+        SettingsError: the model has fewer layers than are to be trained.
+    """
+    if lora.method != "freeze":
+        return list(profile.tensors)
+    stack, count = layer_stack(profile.tensors)
+    first = count - lora.freeze_trainable_layers
+    if first < 0:
+        raise SettingsError(
+            "lora.freeze_trainable_layers",
+            f"This model has {count} layers; choose at most so many to train.",
+        )
+    layers = tuple(f"{stack}.{number}." for number in range(first, count))
+    return [
+        tensor
+        for tensor in profile.tensors
+        if tensor.name.startswith(layers) or _is_inside(tensor.name, profile.always_saved)
+    ]
+
+
+def layer_stack(tensors: Iterable[TensorInfo]) -> tuple[str, int]:
+    """The path of a model's main stack of layers, such as ``model.layers``, and its height."""
+    sizes: dict[str, int] = {}
+    heights: dict[str, int] = {}
+    for tensor in tensors:
+        if found := re.match(r"(.*?)\.(\d+)\.", tensor.name):
+            stack, number = found.group(1), int(found.group(2))
+            sizes[stack] = sizes.get(stack, 0) + tensor.size
+            heights[stack] = max(heights.get(stack, 0), number + 1)
+    stack = max(sizes, key=lambda name: sizes[name], default="")
+    return stack, heights.get(stack, 0)
+
+
+def is_bias(parameter_name: str) -> bool:
+    """Whether ``bias="all"`` trains the parameter of this name."""
+    return parameter_name == "bias" or parameter_name.endswith(".bias")
+
+
+def _matches(path: str, wanted: tuple[str, ...] | str) -> bool:
+    if isinstance(wanted, str):
+        return re.fullmatch(wanted, path) is not None
+    return _is_named(path, wanted)
+
+
+def _is_named(path: str, names: Iterable[str]) -> bool:
+    """Whether ``path`` is or ends with one of ``names``, at a dot."""
+    return any(path == name or path.endswith(f".{name}") for name in names)
+
+
+def _in_layers(path: str, layers: tuple[int, ...] | None) -> bool:
+    if layers is None:
+        return True
+    found = re.match(r".*?\.(\d+)\.", path)
+    return found is not None and int(found.group(1)) in layers
+
+
+def _is_inside(tensor_name: str, modules: Iterable[str]) -> bool:
+    """Whether a tensor belongs to one of ``modules``, by the module's last name."""
+    return not set(modules).isdisjoint(tensor_name.split(".")[:-1])
+
+
+def _tensors_of(profile: ModelProfile, modules: tuple[str, ...]) -> list[TensorInfo]:
+    return [tensor for tensor in profile.tensors if _is_inside(tensor.name, modules)]
+
+
+def _biases(
+    profile: ModelProfile, targets: list[Target], saved: tuple[str, ...], lora: LoraConfig
+) -> int:
+    if lora.bias == "all":
+        return sum(
+            tensor.size
+            for tensor in profile.tensors
+            if is_bias(tensor.name) and not _is_inside(tensor.name, saved)
+        )
+    if lora.bias == "lora_only":
+        return sum(target.group.out_features for target in targets if target.group.has_bias)
+    return 0
 
 
 def _by_name(
-    groups: Iterable[ModuleGroup], targets: set[str], lora: LoraConfig
-) -> Iterable[ModuleCount]:
+    groups: Iterable[ModuleGroup], targets: list[Target], lora: LoraConfig
+) -> Iterator[ModuleCount]:
     by_name: dict[str, list[ModuleGroup]] = {}
     for group in groups:
         by_name.setdefault(group.name, []).append(group)
+    chosen: dict[str, list[int]] = {}
+    for target in targets:
+        chosen.setdefault(target.group.name, []).append(target.parameters(lora))
     for name, same in by_name.items():
+        costs = chosen.get(name) or [Target("", g, lora.r).parameters(lora) for g in same]
         yield ModuleCount(
             name=name,
             kind=same[0].kind,
             count=sum(len(group.paths) for group in same),
-            each=max(_pair_size(group, lora) for group in same),
-            trainable=sum(_pair_size(g, lora) * len(g.paths) for g in same)
-            if name in targets
-            else 0,
+            each=max(costs),
+            trainable=sum(chosen.get(name, ())),
         )

@@ -17,6 +17,7 @@ from lora_engine.lora.inject import inject
 from lora_engine.loss import mean_loss
 from lora_engine.memory import peak_memory_mb
 from lora_engine.model import choose_device, choose_dtype, load_base
+from lora_engine.optimizer import make_optimizer
 from lora_engine.outcome import collect_metrics, write_adapter
 from lora_engine.prepare import prepare
 from lora_engine.progress import Phase, Progress, Report, ShouldStop
@@ -60,17 +61,13 @@ def train(
     work = prepare(config, home, out_dir, report)
     report(Progress(phase="preparing", message="Loading the model"))
     model = load_base(work.model.path, place, choose_dtype(config.precision, place))
-    targets = profile_model(model, config.base_model).targets(config.lora)
-    inject(model, config.lora, targets)
-    path = choose_path(
-        model, work.pad_id, config.batch_size, place, config.fast, work.longest
-    )
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    profile = profile_model(model, config.base_model)
+    inject(model, config.lora, profile)
+    path = choose_path(model, work.pad_id, config.batch_size, place, config.fast, work.longest)
 
     plan = Plan.of(config, len(work.train_rows))
-    optimizer = torch.optim.AdamW(
-        trainable, lr=config.learning_rate, weight_decay=config.weight_decay
-    )
+    optimizer = make_optimizer(model, config)
+    trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     scheduler = get_scheduler(
         config.schedule, optimizer, int(config.warmup_ratio * plan.total_steps), plan.total_steps
     )
@@ -148,5 +145,5 @@ def train(
             evaluate()
     metrics = collect_metrics(model, work, state, plan, stopped, place)
     return TrainResult(
-        write_adapter(model, out_dir, config, targets, work, metrics), metrics, stopped
+        write_adapter(model, out_dir, config, profile, work, metrics), metrics, stopped
     )

@@ -55,7 +55,7 @@ def test_a_folder_is_found_with_its_profile_and_remembered(
     profile = catalog.profile(str(folder), home)
     assert profile.base_model == str(folder)
     assert profile.default_targets == ("q_proj", "v_proj")
-    assert {group.name for group in profile.groups} == set(EVERY_LINEAR)
+    assert set(profile.linear_names) == set(EVERY_LINEAR)
 
     monkeypatch.setattr(catalog, "_inspect", None)  # from here on it must come from the cache
     assert catalog.profile(f" {folder} ", home) == profile

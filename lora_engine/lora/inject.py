@@ -1,70 +1,110 @@
 """Wrap a model's modules with low-rank paths, choose what is trained, and undo it."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from torch import nn
 
-from lora_engine.config import Bias, LoraConfig
-from lora_engine.inspection import adaptable, is_bias
-from lora_engine.lora.layers import LoRALinear, LowRank
+from lora_engine.config import LoraConfig
+from lora_engine.lora.layers import LoRALayer
+from lora_engine.lora.paths import path_class
+from lora_engine.lora.saved import SavedModule
+from lora_engine.lora.starts import start_of
+from lora_engine.lora.variants import variant_of
+from lora_engine.profile import ModelProfile, is_bias, trained_in_place
 
 
-def inject(model: nn.Module, lora: LoraConfig, targets: tuple[str, ...]) -> None:
-    """Freeze ``model`` and put a fresh low-rank path beside every module named in ``targets``.
+def inject(model: nn.Module, lora: LoraConfig, profile: ModelProfile) -> None:
+    """Make ``model`` ready to be trained as ``lora`` says; ``profile`` is the model's own.
 
-    ``targets`` are last parts of module paths, as ``ModelProfile.targets`` gives them. What
-    ``lora.bias`` asks for is made trainable as well. The model computes what it did before,
-    because B starts at zero.
+    Everything is frozen; the chosen modules get a fresh low-rank path, saved modules a trained
+    copy, and the asked-for biases are trained in place. Methods other than LoRA just choose
+    which weights are trained. The model computes what it did before.
+
+    Raises:
+        SettingsError: the settings do not fit the model.
     """
-    for path, module in list(model.named_modules()):
-        found = adaptable(module)
-        if found is None or path.rpartition(".")[2] not in targets or _is_head(model, module):
-            continue
-        _, in_features, out_features = found
-        low_rank = LowRank(in_features, out_features, lora).to(module.weight.device)
-        _replace(model, path, LoRALinear(module, low_rank))
-    mark_trainable(model, lora.bias)
-
-
-def mark_trainable(model: nn.Module, bias: Bias) -> None:
-    """Let gradients reach the low-rank pairs and the asked-for biases, and nothing else."""
     model.requires_grad_(False)
-    for _, layer in adapted(model):
-        layer.low_rank.requires_grad_(True)
-        if bias == "lora_only" and layer.base_layer.bias is not None:
-            layer.base_layer.bias.requires_grad_(True)
-    if bias == "all":
-        for name, parameter in model.named_parameters():
-            if is_bias(name):
-                parameter.requires_grad_(True)
+    if lora.method != "lora":
+        for tensor in trained_in_place(profile, lora):
+            model.get_parameter(tensor.name).requires_grad_(True)
+        return
+    targets = profile.adapted(lora)
+    saved = profile.saved_modules(lora)
+    start = start_of(lora.init_lora_weights)
+    for target in targets:
+        module = model.get_submodule(target.path)
+        make = path_class(module)
+        assert make is not None, "a profile lists only modules that have a path"
+        pair = make(module, target.r, lora.scaling_of(target.path), lora.lora_dropout)
+        layer = LoRALayer(
+            module, pair.to(next(module.parameters()).device), variant_of(lora), start
+        )
+        layer.train(module.training)
+        _replace(model, target.path, layer)
+    for path, module in list(model.named_modules()):
+        if path.rpartition(".")[2] in saved:
+            _replace(model, path, SavedModule(module))
+    _train_biases(model, lora)
 
 
-def adapted(model: nn.Module) -> Iterator[tuple[str, LoRALinear]]:
+def adapted(model: nn.Module) -> Iterator[tuple[str, LoRALayer]]:
     """The wrapped modules with their paths in the untouched model, in the model's order."""
     for path, module in model.named_modules():
-        if isinstance(module, LoRALinear):
+        if isinstance(module, LoRALayer):
+            yield path, module
+
+
+def saved_modules(model: nn.Module) -> Iterator[tuple[str, SavedModule]]:
+    """The modules that are trained whole, with their paths in the untouched model."""
+    for path, module in model.named_modules():
+        if isinstance(module, SavedModule):
             yield path, module
 
 
 def remove(model: nn.Module) -> None:
-    """Take every low-rank path away; a merged one is unmerged first."""
+    """Take every low-rank path and trained copy away; a merged one is unmerged first."""
     for path, layer in list(adapted(model)):
         layer.unmerge()
         _replace(model, path, layer.base_layer)
+    for path, module in list(saved_modules(model)):
+        _replace(model, path, module.original)
 
 
 def merge(model: nn.Module) -> None:
-    """Merge every pair into its base weight and drop the wrappers: a plain model remains."""
+    """Merge every pair into its base weight and drop the wrappers: a plain model remains.
+
+    A weight that two layers share (an embedding and its head) is copied first where only one of
+    them is adapted, and the config then says so.
+    """
+    shared = _shared_parameters(model)
     for path, layer in list(adapted(model)):
+        if id(layer.weight) in shared:
+            layer.base_layer.weight = nn.Parameter(layer.weight.detach().clone(), False)
+            model.config.tie_word_embeddings = False  # type: ignore[union-attr]
         layer.merge()
         _replace(model, path, layer.base_layer)
+    for path, module in list(saved_modules(model)):
+        _replace(model, path, module.trained)
+
+
+def _train_biases(model: nn.Module, lora: LoraConfig) -> None:
+    if lora.bias == "lora_only":
+        for _, layer in adapted(model):
+            if layer.bias is not None:
+                layer.bias.requires_grad_(True)
+    if lora.bias == "all":
+        for name, parameter in model.named_parameters():
+            if is_bias(name) and ".original." not in name:
+                parameter.requires_grad_(True)
+
+
+def _shared_parameters(model: nn.Module) -> set[int]:
+    """The ids of parameters that several modules hold."""
+    every = [id(p) for _, p in model.named_parameters(remove_duplicate=False)]
+    return {one for one, count in Counter(every).items() if count > 1}
 
 
 def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, module)
-
-
-def _is_head(model: nn.Module, module: nn.Module) -> bool:
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    return module is head

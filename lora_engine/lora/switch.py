@@ -1,53 +1,38 @@
 """Many adapters on one untouched base model, chosen per row of a batch."""
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lora_engine.adapter import Adapter, attach
-from lora_engine.inspection import is_bias
-from lora_engine.lora.inject import adapted, remove
-from lora_engine.lora.layers import LowRank
+from lora_engine.lora.inject import adapted, remove, saved_modules
+from lora_engine.lora.layers import LoRALayer
 
 MOST_LOADED = 8
 """Adapters kept ready beside the base; the least recently used makes room."""
 
-
-class AddOn(nn.Module):
-    """What one adapter adds to one module's output: a low-rank path, a change of bias, or both."""
-
-    def __init__(self, low_rank: LowRank | None, bias_change: Tensor | None) -> None:
-        super().__init__()
-        self.low_rank = low_rank
-        self.bias_change = bias_change
-
-    def add_to(self, out: Tensor, x: Tensor, strength: float) -> None:
-        """Add in place to one row's output. x: length × in, out: length × out."""
-        if self.low_rank is not None:
-            out.add_(self.low_rank(x), alpha=strength)
-        if self.bias_change is not None:
-            out.add_(self.bias_change.to(out.dtype), alpha=strength)
-
-
-AddOns = dict[str, AddOn]
-"""Module path → what is added there."""
+Change = Callable[[Tensor, Tensor], Tensor]
+"""(input, base output) of one row at one module → the adapted output."""
+Changes = dict[str, list[Change]]
+"""Module path → what happens there, in order."""
 
 
 class Switchboard:
-    """Adds each row's own adapter to the outputs of a base model, whose weights stay untouched.
+    """Sends each row of a batch through its own adapter; the base weights stay untouched.
 
     Outside ``routed`` the model is the base model.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._loaded: dict[int, tuple[Adapter, AddOns]] = {}
+        self._loaded: dict[int, tuple[Adapter, Changes]] = {}
         self._hooked: set[str] = set()
         self._row_count = 0
-        self._route: list[tuple[int, float, AddOns]] = []
+        self._route: list[tuple[int, float, Changes]] = []
 
     @contextmanager
     def routed(self, rows: Sequence[tuple[Adapter | None, float]]) -> Iterator[None]:
@@ -58,7 +43,7 @@ class Switchboard:
         """
         self._row_count = len(rows)
         self._route = [
-            (row, strength, self._add_ons(adapter))
+            (row, strength, self._changes(adapter))
             for row, (adapter, strength) in enumerate(rows)
             if adapter is not None and strength
         ]
@@ -67,55 +52,98 @@ class Switchboard:
         finally:
             self._route = []
 
-    def _add_ons(self, adapter: Adapter) -> AddOns:
+    def _changes(self, adapter: Adapter) -> Changes:
         known = self._loaded.pop(id(adapter), None)
         if known is None:
             while len(self._loaded) >= MOST_LOADED:
                 self._loaded.pop(next(iter(self._loaded)))
             known = (adapter, _load(self._model, adapter))
-            self._hook(known[1])
+            for path in known[1].keys() - self._hooked:
+                self._model.get_submodule(path).register_forward_hook(self._hook_at(path))
+                self._hooked.add(path)
         self._loaded[id(adapter)] = known
         return known[1]
 
-    def _hook(self, add_ons: AddOns) -> None:
-        for path in add_ons.keys() - self._hooked:
-            self._model.get_submodule(path).register_forward_hook(self._hook_at(path))
-            self._hooked.add(path)
-
     def _hook_at(self, path: str) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
-            # Some families flatten rows × length before a layer; row-major order is kept.
-            for row, strength, add_ons in self._route:
-                if (add_on := add_ons.get(path)) is not None:
-                    x = cast(Tensor, args[0])
-                    x = x.reshape(self._row_count, -1, x.shape[-1])
-                    target = out.view(self._row_count, -1, out.shape[-1])
-                    add_on.add_to(target[row], x[row], strength)
+            for row, strength, changes in self._route:
+                for change in changes.get(path, ()):
+                    x, own = self._of_row(args[0], row), self._of_row(out, row)
+                    adapted_out = change(x, own)
+                    own.copy_(adapted_out if strength == 1 else own.lerp(adapted_out, strength))
 
         return hook
 
+    def _of_row(self, batch: Tensor, row: int) -> Tensor:
+        """Row ``row`` as a batch of one; some families flatten rows × length, in that order."""
+        length = len(batch) // self._row_count
+        return batch[row * length : (row + 1) * length]
 
-def _load(model: nn.Module, adapter: Adapter) -> AddOns:
-    """Take an adapter's parts for ``model``, which is the untouched base before and after."""
-    base_biases = {
+
+def _load(model: nn.Module, adapter: Adapter) -> Changes:
+    """An adapter's parts for ``model``, which is the untouched base before and after."""
+    before = {
         name: parameter.detach().clone()
         for name, parameter in model.named_parameters()
-        if is_bias(name) and name in adapter.tensors
+        if name in adapter.tensors or _on_base_layer(name) in adapter.tensors
     }
+    changes: Changes = {}
     try:
         attach(model, adapter)
-        low_ranks = {path: layer.low_rank.eval() for path, layer in adapted(model)}
+        layers = dict(adapted(model))
+        for path, layer in layers.items():
+            layer.eval()
+            changes.setdefault(path, []).append(_combine(layer))
+        for path, saved in saved_modules(model):
+            changes.setdefault(path, []).append(_replaced(saved.eval()))
+        changed = {
+            name: model.get_parameter(_on_base_layer(name) if path in layers else name)
+            for name in before
+            for path in [name.rpartition(".")[0]]
+        }
+        after = {name: parameter.detach().clone() for name, parameter in changed.items()}
+        with torch.no_grad():
+            for name, parameter in changed.items():
+                parameter.copy_(before[name])
     finally:
         remove(model)
-        with torch.no_grad():
-            for name, value in base_biases.items():
-                model.get_parameter(name).copy_(value)
         model.requires_grad_(False)
-    bias_changes = {
-        name.rpartition(".")[0]: adapter.tensors[name].to(value.device) - value
-        for name, value in base_biases.items()
-    }
-    return {
-        path: AddOn(low_ranks.get(path), bias_changes.get(path))
-        for path in low_ranks.keys() | bias_changes.keys()
-    }
+    for path in {name.rpartition(".")[0] for name in after}:
+        own = {name: after[name] for name in after if name.rpartition(".")[0] == path}
+        if path in layers:
+            changes[path].append(_shifted(own[f"{path}.bias"] - before[f"{path}.bias"]))
+        else:
+            changes[path] = [_replaced(_with_weights(model.get_submodule(path), path, own))]
+    return changes
+
+
+def _combine(layer: LoRALayer) -> Change:
+    return lambda x, out: layer.variant.combine(layer, x, out)
+
+
+def _replaced(module: nn.Module) -> Change:
+    def replace(x: Tensor, _out: Tensor) -> Tensor:
+        replaced: Tensor = module(x)
+        return replaced
+
+    return replace
+
+
+def _shifted(bias_change: Tensor) -> Change:
+    return lambda _x, out: out + bias_change.to(out.dtype)
+
+
+def _with_weights(module: nn.Module, path: str, weights: dict[str, Tensor]) -> nn.Module:
+    """A copy of a module (without parts) that has other weights."""
+    other = copy.deepcopy(module)
+    other._forward_hooks.clear()  # the switch's own, which would ask for this copy again
+    with torch.no_grad():
+        for name, value in weights.items():
+            other.get_parameter(name.removeprefix(f"{path}.")).copy_(value)
+    return other
+
+
+def _on_base_layer(name: str) -> str:
+    """A parameter's name once its module is wrapped."""
+    path, _, kind = name.rpartition(".")
+    return f"{path}.base_layer.{kind}"

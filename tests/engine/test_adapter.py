@@ -11,6 +11,7 @@ import torch
 from lora_engine import adapter
 from lora_engine.config import LoraConfig
 from lora_engine.errors import AdapterError
+from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
 from tests import tiny
 
@@ -18,8 +19,10 @@ from tests import tiny
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     model = tiny.llama()
-    inject(model, LoraConfig(r=2), ("q_proj",))
-    adapter.save(model, tmp_path / "a", LoraConfig(r=2), ("q_proj",), base_model="x")
+    lora = LoraConfig(r=2, target_modules=("q_proj",))
+    profile = profile_model(model, "x")
+    inject(model, lora, profile)
+    adapter.save(model, tmp_path / "a", lora, profile, base_model="x")
     return tmp_path / "a"
 
 
@@ -47,8 +50,8 @@ def test_zip_and_folder_read_the_same(folder: Path, tmp_path: Path) -> None:
     [
         ({"peft_type": "IA3"}, "no LoRA adapter"),
         ({"r": 0}, "r must be at least 1"),
-        ({"use_dora": True}, "use_dora"),
-        ({"target_modules": "q.*"}, "no list of target_modules"),
+        ({"lora_bias": True}, "lora_bias"),
+        ({"target_modules": "q("}, "regular expression"),
     ],
 )
 def test_foreign_config_is_refused(folder: Path, values: dict[str, Any], sentence: str) -> None:
@@ -74,11 +77,11 @@ def test_damage_is_refused(folder: Path, tmp_path: Path) -> None:
 def test_every_wrong_tensor_is_named_at_once(folder: Path) -> None:
     read = adapter.read(folder)
     first, second = list(read.tensors)[:2]
-    read.tensors["stray.lora_A"] = torch.zeros(2, 2)
+    read.tensors["stray.lora_A.weight"] = torch.zeros(2, 2)
     read.tensors[second] = torch.zeros(3, 3)
     del read.tensors[first]
     with pytest.raises(AdapterError) as refusal:
         adapter.attach(tiny.llama(), read)
     assert f"{first} is missing" in str(refusal.value)
-    assert "stray.lora_A has no place" in str(refusal.value)
+    assert "stray.lora_A.weight has no place" in str(refusal.value)
     assert f"{second} is 3×3" in str(refusal.value)

@@ -74,7 +74,7 @@ def test_every_setting_counts_what_injection_makes_trainable(data: st.DataObject
     )
     lora = LoraConfig.parse({"r": r, "bias": bias, "target_modules": targets})
     model = TINY[name]()
-    inject(model, lora, profile.targets(lora))
+    inject(model, lora, profile)
     count = count_parameters(profile, lora)
     assert count.trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert count.total == sum(p.numel() for p in model.parameters())
@@ -82,7 +82,8 @@ def test_every_setting_counts_what_injection_makes_trainable(data: st.DataObject
 
 def test_head_is_not_offered_and_unknown_modules_are_named() -> None:
     profile = TINY_PROFILES["llama"]
-    assert {group.name for group in profile.groups} == set(EVERY_LINEAR)
+    assert profile.linear_names == tuple(EVERY_LINEAR)
+    assert [group.name for group in profile.groups] == [*EVERY_LINEAR, "embed_tokens"]
     with pytest.raises(SettingsError, match="no module named 'lm_head'") as refusal:
         count_parameters(profile, LoraConfig(target_modules=("lm_head",)))
     assert refusal.value.field == "lora.target_modules"

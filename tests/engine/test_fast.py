@@ -102,11 +102,11 @@ def test_attention_is_the_reference_attention(length: int, causal: bool) -> None
 def test_chosen_path_gives_the_plain_loss_and_gradients(name: str) -> None:
     model = family(name)
     lora = LoraConfig(r=4, lora_dropout=0)
-    inject(model, lora, profile_model(model, name).targets(lora))
+    inject(model, lora, profile_model(model, name))
     tensors = trained_tensors(model)
     with torch.no_grad():
         for key, tensor in tensors.items():
-            if key.endswith("lora_B"):
+            if "lora_B" in key:
                 tensor.normal_(std=0.1)
     results = []
     for fast in (False, True):

@@ -7,8 +7,12 @@ import torch
 from torch import nn
 
 from lora_engine.config import LoraConfig
+from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import adapted, inject, merge, remove
-from lora_engine.lora.layers import LoRALinear, LowRank
+from lora_engine.lora.layers import LoRALayer
+from lora_engine.lora.paths import LowRank
+from lora_engine.lora.starts import kaiming
+from lora_engine.lora.variants import Plain
 from tests import tiny
 
 MODELS = {"llama": (tiny.llama, ("q_proj", "v_proj")), "gpt2": (tiny.gpt2, ("c_attn", "c_proj"))}
@@ -16,6 +20,11 @@ MODELS = {"llama": (tiny.llama, ("q_proj", "v_proj")), "gpt2": (tiny.gpt2, ("c_a
 
 def ids() -> torch.Tensor:
     return torch.randint(0, tiny.VOCABULARY, (2, 11), generator=torch.Generator().manual_seed(5))
+
+
+def wrap(model: Any, targets: tuple[str, ...], **changes: Any) -> None:
+    lora = LoraConfig.parse({"r": 4, "target_modules": targets, **changes})
+    inject(model, lora, profile_model(model, "tiny"))
 
 
 def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -45,7 +54,7 @@ def test_fresh_pair_changes_nothing_and_starts_as_the_paper_says(family: Any) ->
     model, targets = family
     with torch.no_grad():
         before = model(ids()).logits
-        inject(model, LoraConfig(r=4, lora_dropout=0), targets)
+        wrap(model, targets, lora_dropout=0)
         assert torch.equal(model(ids()).logits, before)
     for _, layer in adapted(model):
         pair = layer.low_rank
@@ -58,7 +67,7 @@ def test_fresh_pair_changes_nothing_and_starts_as_the_paper_says(family: Any) ->
 def test_base_is_bit_identical_after_training_and_removal(family: Any) -> None:
     model, targets = family
     before = snapshot(model)
-    inject(model, LoraConfig(r=4), targets)
+    wrap(model, targets)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     model.train()
     for _ in range(3):
@@ -72,7 +81,7 @@ def test_base_is_bit_identical_after_training_and_removal(family: Any) -> None:
 
 def test_merged_equals_unmerged_and_unmerge_undoes(family: Any) -> None:
     model, targets = family
-    inject(model, LoraConfig(r=4, lora_dropout=0.5), targets)
+    wrap(model, targets, lora_dropout=0.5)
     randomise(model)
     model.eval()
     with torch.no_grad():
@@ -88,12 +97,12 @@ def test_merged_equals_unmerged_and_unmerge_undoes(family: Any) -> None:
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=0)
     torch.testing.assert_close(again, apart, atol=1e-5, rtol=0)
     assert torch.equal(plain, together)
-    assert not any(isinstance(module, LoRALinear) for module in model.modules())
+    assert not any(isinstance(module, LoRALayer) for module in model.modules())
 
 
 def test_dropout_touches_the_low_rank_path_only() -> None:
     base = nn.Linear(8, 6)
-    layer = LoRALinear(base, LowRank(8, 6, LoraConfig(r=2, lora_dropout=0.5)))
+    layer = LoRALayer(base, LowRank(base, 2, 1.0, 0.5), Plain(), kaiming)
     layer.train()
     x = torch.randn(5, 8)
     assert torch.equal(layer(x), base(x)), "B is zero, so dropped inputs cannot show"
@@ -110,6 +119,6 @@ def test_dropout_touches_the_low_rank_path_only() -> None:
 )
 def test_bias_makes_the_asked_for_vectors_trainable(bias: Any, vectors: int) -> None:
     model = tiny.gpt2()
-    inject(model, LoraConfig(bias=bias), ("c_attn",))
+    wrap(model, ("c_attn",), bias=bias)
     trained = [n for n, p in model.named_parameters() if p.requires_grad and n.endswith("bias")]
     assert len(trained) == vectors

@@ -54,7 +54,7 @@ def pair(name: str, settings: dict[str, Any]) -> tuple[PreTrainedModel, Any, Lor
     """Ours and the reference with equal base weights and equal, non-zero A and B."""
     lora = LoraConfig.parse({"lora_dropout": 0, **settings})
     ours, theirs = MODELS[name](seed=1), reference_of(MODELS[name](seed=1), lora)
-    inject(ours, lora, profile_model(ours, name).targets(lora))
+    inject(ours, lora, profile_model(ours, name))
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for path, layer in adapted(ours):
@@ -75,7 +75,7 @@ def reference_gradients(theirs: Any) -> dict[str, torch.Tensor]:
     found = {}
     for name, parameter in theirs.base_model.model.named_parameters():
         if parameter.requires_grad:
-            ours = name.replace(".default.weight", "").replace(".base_layer.", ".")
+            ours = name.replace(".default.", ".")
             found[ours] = parameter.grad
     return found
 
@@ -134,7 +134,7 @@ def test_reference_loads_what_we_save(name: str, settings: dict[str, Any], tmp_p
             for key, tensor in adapter.trained_tensors(ours).items():
                 if key.endswith(".bias"):
                     tensor.add_(0.05)
-    adapter.save(ours, tmp_path, lora, lora.target_modules or (), base_model="")
+    adapter.save(ours, tmp_path, lora, profile_model(MODELS[name](), name), base_model="")
     theirs = peft.PeftModel.from_pretrained(MODELS[name](seed=1), tmp_path).eval()
     with torch.no_grad():
         expected = theirs(**batch()).logits
