@@ -173,8 +173,11 @@ def read(path: Path) -> Adapter:
 
 def attach(model: nn.Module, adapter: Adapter) -> None:
     """Inject ``adapter`` into an untouched base model; raises AdapterError if it does not fit."""
+    profile = profile_model(model, adapter.base_model)  # type: ignore[arg-type]
+    # PEFT names every head that some family has; one that is really missing shows as a tensor.
+    saved = tuple(n for n in adapter.lora.modules_to_save or () if profile.has_module(n))
     try:
-        inject(model, adapter.lora, profile_model(model, adapter.base_model))  # type: ignore[arg-type]
+        inject(model, adapter.lora.model_copy(update={"modules_to_save": saved}), profile)
     except SettingsError as error:
         raise AdapterError(f"The adapter does not fit this model: {error}") from None
     load_trained(model, _without_base_copies(model, adapter.tensors))

@@ -148,11 +148,15 @@ class ModelProfile(BaseModel):
         """
         names = tuple(dict.fromkeys((*self.always_saved, *(lora.modules_to_save or ()))))
         for name in names:
-            if not any(_is_inside(tensor.name, (name,)) for tensor in self.tensors):
+            if not self.has_module(name):
                 raise SettingsError(
                     "lora.modules_to_save", f"This model has no module named {name!r} to save."
                 )
         return names
+
+    def has_module(self, name: str) -> bool:
+        """Whether a module with parameters has this last name."""
+        return any(_is_inside(tensor.name, (name,)) for tensor in self.tensors)
 
     @classmethod
     def read(cls, path: Path) -> "ModelProfile":

@@ -5,14 +5,20 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
 from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
 )
+from transformers.modeling_outputs import CausalLMOutput
 
 VOCABULARY = 320
 CHATML = (
@@ -48,6 +54,71 @@ def gpt2(seed: int = 0) -> PreTrainedModel:
         bos_token_id=0, eos_token_id=1, attn_pdrop=0.0, resid_pdrop=0.0, embd_pdrop=0.0,
     )  # fmt: skip
     return GPT2LMHeadModel(config).eval()
+
+
+def untied(seed: int = 0) -> PreTrainedModel:
+    """The Llama with a head of its own."""
+    return llama(seed, tie_word_embeddings=False)
+
+
+def bert(seed: int = 0, **changes: Any) -> PreTrainedModel:
+    """A two-layer BERT classifier of two labels, without dropout."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=96, max_position_embeddings=128, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, **changes,
+    )  # fmt: skip
+    return BertForSequenceClassification(config).eval()
+
+
+def t5(seed: int = 0) -> PreTrainedModel:
+    """A T5 of two layers a side."""
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=VOCABULARY, d_model=64, d_kv=16, d_ff=96, num_layers=2, num_heads=4,
+        dropout_rate=0.0, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    return T5ForConditionalGeneration(config).eval()
+
+
+class Convolutional(PreTrainedModel):
+    """An embedding, a Conv1d with bias, a Conv2d and a linear head; there for LoRA's sake."""
+
+    config_class = LlamaConfig
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__(config)
+        width = config.hidden_size
+        self.embed = nn.Embedding(config.vocab_size, width)
+        self.first = nn.Conv1d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(1, 4, (3, 5), padding=(1, 2), bias=False)
+        self.last = nn.Linear(4 * width, config.vocab_size)
+
+    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor, **_: Any) -> Any:
+        x = self.first(self.embed(input_ids).transpose(1, 2)).transpose(1, 2)
+        x = self.second(x[:, None]).permute(0, 2, 3, 1).flatten(2)
+        logits = self.last(x)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return CausalLMOutput(loss=loss, logits=logits)
+
+    def prepare_inputs_for_generation(self, *_: Any) -> None:
+        """The reference asks every causal model for this."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embed
+
+    def get_output_embeddings(self) -> None:
+        return None
+
+
+def convolutional(seed: int = 0) -> PreTrainedModel:
+    """See ``Convolutional``."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=16, num_attention_heads=4, tie_word_embeddings=False
+    )
+    return Convolutional(config).eval()
 
 
 def tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:

@@ -127,9 +127,9 @@ class DoRA:
 
 def _norm(layer: "LoRALayer", weight: Tensor) -> Tensor:
     """‖weight‖ of each output: a row of a linear layer or convolution, a column of an embedding."""
-    if isinstance(layer.base_layer, nn.Embedding):
-        return torch.linalg.vector_norm(weight, dim=0)
-    return torch.linalg.vector_norm(weight.flatten(1), dim=1)
+    rows = weight.T if isinstance(layer.base_layer, nn.Embedding) else weight.flatten(1)
+    norm: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norm
 
 
 def _as_weight(layer: "LoRALayer", vector: Tensor) -> Tensor:
