@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,8 +256,12 @@ def _twice_the_rank(lora: LoraConfig) -> LoraConfig:
 
 
 def _without_base_copies(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``tensors`` without the copies of base embeddings that PEFT adds where one is adapted."""
+    """``tensors`` without the copies of base weights that PEFT adds: embeddings where one is
+    adapted, and with ``bias="all"`` both sides of a saved module.
+    """
     own = trained_tensors(model)
+    twice = re.compile(r"\.(original_module|modules_to_save)\.")
+    tensors = {name: tensor for name, tensor in tensors.items() if not twice.search(name)}
     base = dict(model.named_parameters(remove_duplicate=False))
     return {
         name: tensor
