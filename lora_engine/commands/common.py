@@ -1,0 +1,68 @@
+"""What the commands share: their parsers, the options that repeat, and how they print."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lora_engine.catalog import DEFAULT_HOME
+from lora_engine.progress import Progress
+
+Run = Callable[[argparse.Namespace], None]
+
+
+class Parsers:
+    """Makes the commands' parsers; every command has ``--data-dir``."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._shared = argparse.ArgumentParser(add_help=False)
+        self._shared.add_argument(
+            "--data-dir",
+            type=Path,
+            default=DEFAULT_HOME,
+            help="where models and data sets are kept",
+        )
+        self._commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(self, name: str, run: Run, what: str) -> argparse.ArgumentParser:
+        """A parser for the command ``name``, which does ``run``."""
+        made: argparse.ArgumentParser = self._commands.add_parser(
+            name, parents=[self._shared], help=what, description=f"{what[0].upper()}{what[1:]}."
+        )
+        made.set_defaults(command=run)
+        return made
+
+
+def takes_adapter(parser: argparse.ArgumentParser) -> None:
+    """``--adapter``, an adapter's folder or zip."""
+    parser.add_argument("--adapter", type=Path, required=True, metavar="DIR_OR_ZIP")
+
+
+def takes_base_model(parser: argparse.ArgumentParser) -> None:
+    """``--base-model``, where it is not the one that the adapter names."""
+    parser.add_argument(
+        "--base-model", metavar="M", help="default: the one the adapter was made for"
+    )
+
+
+def gives_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``: one JSON object on standard output instead of text."""
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+
+def say(text: str) -> None:
+    """Print a result."""
+    print(text, flush=True)  # noqa: T201
+
+
+def say_json(values: Any) -> None:
+    """Print a result as one line of JSON."""
+    say(json.dumps(values, ensure_ascii=False))
+
+
+def tell(progress: Progress) -> None:
+    """Print what is being done, apart from the result."""
+    if progress.message:
+        print(progress.message, file=sys.stderr)  # noqa: T201

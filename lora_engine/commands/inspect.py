@@ -1,0 +1,57 @@
+"""``inspect``: what of a model can be adapted, exact counts, and every tensor."""
+
+import argparse
+
+from lora_engine.catalog import is_starter
+from lora_engine.commands.common import Parsers, gives_json, say, say_json
+from lora_engine.config import LoraConfig
+from lora_engine.profile import ModelProfile, ParameterCount, count_parameters
+
+
+def add(parsers: Parsers) -> None:
+    """Add the command."""
+    parser = parsers.add("inspect", _inspect, "what can be adapted, counted")
+    parser.add_argument("--model", required=True, help="a starter id, a folder or a hub id")
+    parser.add_argument("--r", type=int, default=8)
+    parser.add_argument("--target-modules", nargs="+", metavar="NAME")
+    parser.add_argument("--bias", default="none", choices=("none", "all", "lora_only"))
+    gives_json(parser)
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    profile = _profile(options)
+    lora = LoraConfig.parse(
+        {"r": options.r, "target_modules": options.target_modules, "bias": options.bias}
+    )
+    count = count_parameters(profile, lora)
+    if options.json:
+        say_json({"profile": profile.model_dump(mode="json"), **count.model_dump(mode="json")})
+    else:
+        say(_table(profile, lora, count))
+
+
+def _profile(options: argparse.Namespace) -> ModelProfile:
+    """A starter's shipped profile, else one made here from the model's config."""
+    from lora_engine import catalog
+
+    model, home = options.model, options.data_dir
+    if is_starter(model):
+        return catalog.profile(model, home)
+    from lora_engine.inspection import build_profile
+
+    return build_profile(catalog.config_folder(model, home), model)
+
+
+def _table(profile: ModelProfile, lora: LoraConfig, count: ParameterCount) -> str:
+    lines = [f"{profile.base_model} ({profile.architecture})", ""]
+    lines.append(f"{'module':<20}{'kind':<10}{'how many':>10}{'each':>14}{'trainable':>16}")
+    lines += [
+        f"{m.name:<20}{m.kind:<10}{m.count:>10}{m.each:>14,}{m.trainable:>16,}"
+        for m in count.by_module
+    ]
+    lines.append("")
+    lines.append(
+        f"r={lora.r}: trainable params: {count.trainable:,} || all params: {count.total:,} "
+        f"|| trainable%: {count.percent:.4f} || adapter: {count.adapter_mb:.2f} MB"
+    )
+    return "\n".join(lines)
