@@ -14,6 +14,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from lora_engine.adapter_config import (
+    CHANGED,
+    CONFIG,
+    WEIGHTS,
+    peft_config,
+    read_member,
+    read_settings,
+)
 from lora_engine.config import LoraConfig
 from lora_engine.errors import AdapterError, SettingsError
 from lora_engine.inspection import profile_model
@@ -21,12 +29,7 @@ from lora_engine.lora.inject import adapted, inject, saved_modules
 from lora_engine.lora.paths import LowRank
 from lora_engine.profile import ModelProfile
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
-CHANGED = "changed_weights.safetensors"
-TRAINING = "train_config.json"
 PREFIX = "base_model.model."
-TASK_TYPES = {"chat": "CAUSAL_LM", "classification": "SEQ_CLS", "seq2seq": "SEQ_2_SEQ_LM"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def save(
     named = {PREFIX + name: tensor for name, tensor in tensors.items()}
     save_file(_contiguous(named), folder / WEIGHTS, metadata=metadata)
     is_conv1d = any(isinstance(layer.base_layer, Conv1D) for _, layer in adapted(model))
-    config = _peft_config(lora, profile) | {
+    config = peft_config(lora, profile) | {
         "base_model_name_or_path": base_model,
         "revision": revision,
         "fan_in_fan_out": is_conv1d,
@@ -150,26 +153,14 @@ def read(path: Path) -> Adapter:
     Raises:
         AdapterError: it is no LoRA adapter in safetensors, or uses something unknown here.
     """
-    training = _read_json(path, TRAINING, required=False)
-    training = training if isinstance(training, dict) else None
-    config = _read_json(path, CONFIG, required=False)
-    try:
-        if config is None and training and training.get("lora", {}).get("method") != "lora":
-            lora = LoraConfig.parse(training["lora"])
-            tensors = _tensors(path, CHANGED)
-            base_model, revision = str(training["base_model"]), None
-        else:
-            config = config or _read_json(path, CONFIG)
-            lora = _lora_config(path, config)
-            tensors = {
-                name.removeprefix(PREFIX): tensor
-                for name, tensor in _tensors(path, WEIGHTS).items()
-            }
-            base_model = str(config.get("base_model_name_or_path") or "")
-            revision = config.get("revision")
-    except (KeyError, TypeError, SettingsError) as error:
-        raise AdapterError(f"{path.name} has an unusable {CONFIG}: {error}") from None
-    return Adapter(lora, base_model, revision, tensors, training)
+    settings = read_settings(path)
+    return Adapter(
+        settings.lora,
+        settings.base_model,
+        settings.revision,
+        {name.removeprefix(PREFIX): t for name, t in _tensors(path, settings.weights).items()},
+        settings.training,
+    )
 
 
 def attach(model: nn.Module, adapter: Adapter) -> None:
@@ -182,54 +173,6 @@ def attach(model: nn.Module, adapter: Adapter) -> None:
     except SettingsError as error:
         raise AdapterError(f"The adapter does not fit this model: {error}") from None
     load_trained(model, _without_base_copies(model, adapter.tensors))
-
-
-def _peft_config(lora: LoraConfig, profile: ModelProfile) -> dict[str, Any]:
-    targets = profile.targets(lora)
-    saved = profile.saved_modules(lora)
-    whole = float(lora.lora_alpha).is_integer()
-    return {
-        "peft_type": "LORA",
-        "task_type": TASK_TYPES[profile.task],
-        "r": lora.r,
-        "lora_alpha": int(lora.lora_alpha) if whole else lora.lora_alpha,
-        "lora_dropout": lora.lora_dropout,
-        "target_modules": targets if isinstance(targets, str) else list(targets),
-        "bias": lora.bias,
-        "modules_to_save": list(saved) or None,
-        "use_rslora": lora.use_rslora,
-        "use_dora": lora.use_dora,
-        "rank_pattern": lora.rank_pattern,
-        "alpha_pattern": lora.alpha_pattern,
-        "layers_to_transform": list(lora.layers_to_transform)
-        if lora.layers_to_transform is not None
-        else None,
-        "init_lora_weights": True,
-        "inference_mode": True,
-    }
-
-
-def _lora_config(path: Path, config: Any) -> LoraConfig:
-    """The settings in a PEFT config; raises AdapterError, KeyError or SettingsError."""
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise AdapterError(f"{path.name} is no LoRA adapter: its {CONFIG} says otherwise.")
-    unknown = ("lora_bias", "target_parameters", "trainable_token_indices", "layer_replication")
-    for name in (*unknown, "exclude_modules", "megatron_config", "alora_invocation_tokens"):
-        if config.get(name):
-            raise AdapterError(f"{path.name} uses {name}, which is not supported here.")
-    targets = config.get("target_modules")
-    layers = config.get("layers_to_transform")
-    values = {
-        "target_modules": targets if isinstance(targets, str) else sorted(targets or ()),
-        "modules_to_save": config.get("modules_to_save"),
-        "use_rslora": bool(config.get("use_rslora")),
-        "use_dora": bool(config.get("use_dora")),
-        "rank_pattern": config.get("rank_pattern") or {},
-        "alpha_pattern": config.get("alpha_pattern") or {},
-        "layers_to_transform": [layers] if isinstance(layers, int) else layers,
-    }
-    kept = {key: config[key] for key in ("r", "lora_alpha", "lora_dropout", "bias")}
-    return LoraConfig.parse(kept | values)
 
 
 def _with_start(path: str, pair: LowRank) -> dict[str, Tensor]:
@@ -282,35 +225,8 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _tensors(path: Path, name: str) -> dict[str, Tensor]:
-    data = _read_member(path, name)
+    data = read_member(path, name)
     try:
         return load_tensors(data)
     except Exception as error:  # safetensors raises its own type for every kind of damage
         raise AdapterError(f"{path.name} has an unreadable {name}.") from error
-
-
-def _read_json(path: Path, name: str, required: bool = True) -> Any:
-    try:
-        return json.loads(_read_member(path, name))
-    except AdapterError:
-        if required:
-            raise
-        return None
-    except (ValueError, RecursionError):
-        raise AdapterError(f"{path.name} has a broken {name}.") from None
-
-
-def _read_member(path: Path, name: str) -> bytes:
-    """One file of an adapter folder or zip (at its top, or in its only folder)."""
-    try:
-        if path.is_dir():
-            return (path / name).read_bytes()
-        with zipfile.ZipFile(path) as zipped:
-            found = [m for m in zipped.namelist() if m == name or m.endswith(f"/{name}")]
-            if found:
-                return zipped.read(min(found, key=len))
-    except FileNotFoundError:
-        pass
-    except (OSError, zipfile.BadZipFile):
-        raise AdapterError(f"{path.name} is neither a folder nor a zip of an adapter.") from None
-    raise AdapterError(f"{path.name} is no adapter: it holds no {name}.")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from lora_engine import adapter
+from lora_engine import adapter, adapter_config
 from lora_engine.config import LoraConfig
 from lora_engine.errors import AdapterError
 from lora_engine.inspection import profile_model
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def change(folder: Path, **values: Any) -> None:
-    path = folder / adapter.CONFIG
+    path = folder / adapter_config.CONFIG
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
@@ -61,10 +61,10 @@ def test_foreign_config_is_refused(folder: Path, values: dict[str, Any], sentenc
 
 
 def test_damage_is_refused(folder: Path, tmp_path: Path) -> None:
-    (folder / adapter.WEIGHTS).write_bytes(b"not safetensors")
+    (folder / adapter_config.WEIGHTS).write_bytes(b"not safetensors")
     with pytest.raises(AdapterError, match="unreadable"):
         adapter.read(folder)
-    (folder / adapter.CONFIG).write_text("[" * 100_000)
+    (folder / adapter_config.CONFIG).write_text("[" * 100_000)
     with pytest.raises(AdapterError, match="broken"):
         adapter.read(folder)
     (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 no zip")

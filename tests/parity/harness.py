@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lora_engine import adapter
-from lora_engine.adapter import TASK_TYPES
+from lora_engine.adapter_config import TASK_TYPES
 from lora_engine.config import LoraConfig
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
