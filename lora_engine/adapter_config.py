@@ -1,0 +1,160 @@
+"""What an adapter's folder or zip says about it, read and written in PEFT's words (no torch)."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_engine.config import LoraConfig
+from lora_engine.errors import AdapterError, SettingsError
+from lora_engine.profile import ModelProfile
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+CHANGED = "changed_weights.safetensors"
+TRAINING = "train_config.json"
+TASK_TYPES = {"chat": "CAUSAL_LM", "classification": "SEQ_CLS", "seq2seq": "SEQ_2_SEQ_LM"}
+UNKNOWN_HERE = (
+    "lora_bias",
+    "target_parameters",
+    "trainable_token_indices",
+    "layer_replication",
+    "exclude_modules",
+    "megatron_config",
+    "alora_invocation_tokens",
+)
+"""Settings of PEFT that change what an adapter's tensors mean."""
+
+
+@dataclass(frozen=True)
+class AdapterSettings:
+    """An adapter without its tensors."""
+
+    lora: LoraConfig
+    base_model: str
+    """``base_model_name_or_path``: a folder or hub id."""
+    revision: str | None
+    training: dict[str, Any] | None
+    """The run's TrainConfig as JSON, where the adapter was made here."""
+    peft: dict[str, Any] | None
+    """``adapter_config.json`` as it lies there; None where weights were trained in place."""
+
+    @property
+    def weights(self) -> str:
+        """The name of the file that holds the tensors."""
+        return CHANGED if self.peft is None else WEIGHTS
+
+    def base_model_name(self, path: Path) -> str:
+        """The base model that the adapter at ``path`` names, first as its own run called it.
+
+        Raises:
+            AdapterError: it names none.
+        """
+        name = (self.training or {}).get("base_model") or self.base_model
+        if not name:
+            raise AdapterError(f"{path.name} names no base model; give one with --base-model.")
+        return str(name)
+
+
+def read_settings(path: Path) -> AdapterSettings:
+    """Read what an adapter folder or zip, made here or by PEFT, says of itself.
+
+    Raises:
+        AdapterError: it is no LoRA adapter, or uses something unknown here.
+    """
+    training = _read_json(path, TRAINING, required=False)
+    training = training if isinstance(training, dict) else None
+    config = _read_json(path, CONFIG, required=False)
+    try:
+        if config is None and training and training.get("lora", {}).get("method") != "lora":
+            lora = LoraConfig.parse(training["lora"])
+            return AdapterSettings(lora, str(training["base_model"]), None, training, None)
+        config = config or _read_json(path, CONFIG)
+        lora = _lora_config(path, config)
+    except (KeyError, TypeError, AttributeError, SettingsError) as error:
+        raise AdapterError(f"{path.name} has an unusable {CONFIG}: {error}") from None
+    base_model = str(config.get("base_model_name_or_path") or "")
+    return AdapterSettings(lora, base_model, config.get("revision"), training, config)
+
+
+def peft_config(lora: LoraConfig, profile: ModelProfile) -> dict[str, Any]:
+    """``lora`` in the keys of PEFT's ``adapter_config.json``, for the model of ``profile``."""
+    targets = profile.targets(lora)
+    saved = profile.saved_modules(lora)
+    layers = lora.layers_to_transform
+    return {
+        "peft_type": "LORA",
+        "task_type": TASK_TYPES[profile.task],
+        "r": lora.r,
+        "lora_alpha": whole(lora.lora_alpha),
+        "lora_dropout": lora.lora_dropout,
+        "target_modules": targets if isinstance(targets, str) else list(targets),
+        "bias": lora.bias,
+        "modules_to_save": list(saved) or None,
+        "use_rslora": lora.use_rslora,
+        "use_dora": lora.use_dora,
+        "rank_pattern": lora.rank_pattern,
+        "alpha_pattern": lora.alpha_pattern,
+        "layers_to_transform": list(layers) if layers is not None else None,
+        "init_lora_weights": True,
+        "inference_mode": True,
+    }
+
+
+def whole(number: float) -> int | float:
+    """``number`` as an int where it is one: other tools print it."""
+    return int(number) if float(number).is_integer() else number
+
+
+def read_member(path: Path, name: str) -> bytes:
+    """One file of an adapter folder or zip (at its top, or in its only folder).
+
+    Raises:
+        AdapterError: it has no such file, or is neither a folder nor a zip.
+    """
+    try:
+        if path.is_dir():
+            return (path / name).read_bytes()
+        with zipfile.ZipFile(path) as zipped:
+            found = [m for m in zipped.namelist() if m == name or m.endswith(f"/{name}")]
+            if found:
+                return zipped.read(min(found, key=len))
+    except FileNotFoundError:
+        pass
+    except (OSError, zipfile.BadZipFile):
+        raise AdapterError(f"{path.name} is neither a folder nor a zip of an adapter.") from None
+    raise AdapterError(f"{path.name} is no adapter: it holds no {name}.")
+
+
+def _lora_config(path: Path, config: Any) -> LoraConfig:
+    """The settings in a PEFT config; raises AdapterError, KeyError or SettingsError."""
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise AdapterError(f"{path.name} is no LoRA adapter: its {CONFIG} says otherwise.")
+    for name in UNKNOWN_HERE:
+        if config.get(name):
+            raise AdapterError(f"{path.name} uses {name}, which is not supported here.")
+    targets = config.get("target_modules")
+    layers = config.get("layers_to_transform")
+    values = {
+        "target_modules": targets if isinstance(targets, str) else sorted(targets or ()),
+        "modules_to_save": config.get("modules_to_save"),
+        "use_rslora": bool(config.get("use_rslora")),
+        "use_dora": bool(config.get("use_dora")),
+        "rank_pattern": config.get("rank_pattern") or {},
+        "alpha_pattern": config.get("alpha_pattern") or {},
+        "layers_to_transform": [layers] if isinstance(layers, int) else layers,
+    }
+    kept = {key: config[key] for key in ("r", "lora_alpha", "lora_dropout", "bias")}
+    return LoraConfig.parse(kept | values)
+
+
+def _read_json(path: Path, name: str, required: bool = True) -> Any:
+    try:
+        return json.loads(read_member(path, name))
+    except AdapterError:
+        if required:
+            raise
+        return None
+    except (ValueError, RecursionError):
+        raise AdapterError(f"{path.name} has a broken {name}.") from None
