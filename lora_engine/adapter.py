@@ -18,6 +18,7 @@ from lora_engine.adapter_config import (
     CHANGED,
     CONFIG,
     WEIGHTS,
+    AdapterSettings,
     peft_config,
     read_member,
     read_settings,
@@ -36,14 +37,19 @@ PREFIX = "base_model.model."
 class Adapter:
     """A trained adapter as it lies in a folder or zip."""
 
-    lora: LoraConfig
-    base_model: str
-    """``base_model_name_or_path``: a folder or hub id."""
-    revision: str | None
+    settings: AdapterSettings
     tensors: dict[str, Tensor]
     """Trained tensors by the names that ``trained_tensors`` gives them."""
-    training: dict[str, Any] | None
-    """The run's TrainConfig as JSON, where the adapter was made here."""
+
+    @property
+    def lora(self) -> LoraConfig:
+        """What was trained of the base model."""
+        return self.settings.lora
+
+    @property
+    def training(self) -> dict[str, Any] | None:
+        """The run's TrainConfig as JSON, where the adapter was made here."""
+        return self.settings.training
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -154,18 +160,13 @@ def read(path: Path) -> Adapter:
         AdapterError: it is no LoRA adapter in safetensors, or uses something unknown here.
     """
     settings = read_settings(path)
-    return Adapter(
-        settings.lora,
-        settings.base_model,
-        settings.revision,
-        {name.removeprefix(PREFIX): t for name, t in _tensors(path, settings.weights).items()},
-        settings.training,
-    )
+    tensors = _tensors(path, settings.weights)
+    return Adapter(settings, {name.removeprefix(PREFIX): t for name, t in tensors.items()})
 
 
 def attach(model: nn.Module, adapter: Adapter) -> None:
     """Inject ``adapter`` into an untouched base model; raises AdapterError if it does not fit."""
-    profile = profile_model(model, adapter.base_model)  # type: ignore[arg-type]
+    profile = profile_model(model, adapter.settings.base_model)  # type: ignore[arg-type]
     # PEFT names every head that some family has; one that is really missing shows as a tensor.
     saved = tuple(n for n in adapter.lora.modules_to_save or () if profile.has_module(n))
     try:

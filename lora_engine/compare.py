@@ -5,9 +5,7 @@ from typing import Any
 
 from lora_engine import adapter as adapter_files
 from lora_engine import catalog
-from lora_engine.adapter import Adapter
 from lora_engine.data.encode import prompt_ids
-from lora_engine.errors import AdapterError
 from lora_engine.generate import Decoding, Row, Speaker
 from lora_engine.model import choose_device
 
@@ -28,7 +26,7 @@ def compare(
         WorkbenchError: the adapter or its base model cannot be used.
     """
     adapter = adapter_files.read(path)
-    folder = catalog.resolve(base_model or base_model_of(adapter, path), home).path
+    folder = catalog.resolve(base_model or adapter.settings.base_model_name(path), home).path
     speaker = Speaker(folder, choose_device(device))
     as_text = (adapter.training or {}).get("task") == "text"
     ids = prompt_ids([{"role": "user", "content": prompt}], speaker.tokenizer, as_text=as_text)
@@ -39,11 +37,3 @@ def compare(
         "adapted": answers.texts[1],
         "divergence": speaker.divergence(rows[1], answers.token_ids[1]),
     }
-
-
-def base_model_of(adapter: Adapter, path: Path) -> str:
-    """The base model that an adapter file names; raises AdapterError where it names none."""
-    name = (adapter.training or {}).get("base_model") or adapter.base_model
-    if not name:
-        raise AdapterError(f"{path.name} names no base model; give one with --base-model.")
-    return str(name)

@@ -7,7 +7,6 @@ import torch
 
 from lora_engine import adapter as adapter_files
 from lora_engine import catalog
-from lora_engine.compare import base_model_of
 from lora_engine.errors import AdapterError
 from lora_engine.lora.inject import merge
 from lora_engine.model import load_base, load_tokenizer
@@ -22,7 +21,7 @@ def export_merged(path: Path, out: Path, *, home: Path, base_model: str | None =
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise AdapterError(f"{out} is not empty; choose a new folder.")
     adapter = adapter_files.read(path)
-    folder = catalog.resolve(base_model or base_model_of(adapter, path), home).path
+    folder = catalog.resolve(base_model or adapter.settings.base_model_name(path), home).path
     model = load_base(folder, torch.device("cpu"), torch.float32)
     adapter_files.attach(model, adapter)
     merge(model)
