@@ -2,14 +2,26 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from lora_engine.data.conversation import BadRowError, Turns, read_conversation, read_history
+from lora_engine.data.labels import LONGEST_LABEL
 from lora_engine.data.nouns import Problem, Sample, Turn
 from lora_engine.data.rowfile import Batch
 
 Cells = Sequence[str | None]
-Content = Turns | str
-"""What a sample holds: the turns of a conversation, or plain text."""
+
+
+class Labelled(NamedTuple):
+    """A text, or a pair of texts, and its class."""
+
+    text: str
+    text_pair: str
+    label: str
+
+
+Content = Turns | str | Labelled
+"""What a sample holds: the turns of a conversation, plain text, or a text with its label."""
 
 
 def check_rows(batches: Iterable[Batch], roles: Mapping[str, str]) -> Iterator[Sample | Problem]:
@@ -45,6 +57,8 @@ def _sample(line: int, content: Content) -> Sample:
     # already checked: validating a million samples once more takes longer than reading them
     if isinstance(content, str):
         return Sample.model_construct(line=line, messages=(), text=content)
+    if isinstance(content, Labelled):
+        return Sample.model_construct(line=line, messages=(), **content._asdict())
     turns = tuple(Turn.model_construct(role=role, content=text) for role, text in content)
     return Sample.model_construct(line=line, messages=turns, text="")
 
@@ -53,6 +67,8 @@ def _fingerprint(content: Content) -> int:
     """64 bits that are equal for rows that say the same, apart from space around the texts."""
     if isinstance(content, str):
         said = content.strip()
+    elif isinstance(content, Labelled):
+        said = "\x1e".join(part.strip() for part in content)
     else:
         said = "\x1e".join(f"{role}\x1f{text.strip()}" for role, text in content)
     return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest(), "little")
@@ -71,6 +87,10 @@ class _Cells:
     def __init__(self, roles: Mapping[str, str], places: Mapping[str, int]) -> None:
         self._roles = roles
         self._places = places
+
+    def has(self, role: str) -> bool:
+        """Whether a column has this role."""
+        return role in self._places
 
     def needed(self, role: str, cells: Cells) -> str:
         """A cell that must say something."""
@@ -129,6 +149,18 @@ def _conversation(find: _Cells) -> Callable[[Cells], Turns]:
     return read
 
 
+def _labelled(find: _Cells) -> Callable[[Cells], Labelled]:
+    def read(cells: Cells) -> Labelled:
+        text = find.needed("text", cells)
+        pair = find.needed("text_pair", cells) if find.has("text_pair") else ""
+        label = find.needed("label", cells).strip()
+        if len(label) > LONGEST_LABEL:
+            raise BadRowError("broken", f"has a label of {len(label):,} characters")
+        return Labelled(text, pair, label)
+
+    return read
+
+
 def _text(find: _Cells) -> Callable[[Cells], str]:
     return lambda cells: find.needed("text", cells)
 
@@ -137,6 +169,7 @@ SHAPES: dict[str, Callable[[_Cells], Callable[[Cells], Content]]] = {
     "messages": _conversation,
     "output": _instruction,
     "completion": _pair,
+    "label": _labelled,
     "text": _text,
 }
-"""How to read a row, by a role that only this shape has."""
+"""How to read a row, by a role that none of the shapes below it has."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
+from lora_engine.data.names import is_known_name
 from lora_engine.data.records import NO_DELIMITER, Dialect, Records
-from lora_engine.data.roles import is_known_name
 
 SAMPLE_RECORDS = 2000
 CONSISTENT = 0.8

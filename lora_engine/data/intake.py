@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from lora_engine.data.check import check_rows
+from lora_engine.data.labels import MOST_LABELS, TooManyLabelsError, counted
 from lora_engine.data.lines import Source
 from lora_engine.data.nouns import Dataset, Problem, Sample
 from lora_engine.data.read import open_source
@@ -81,11 +82,19 @@ def read_in(original: Original, name: str, tell: OnProgress) -> Dataset:
             total_rows=total_rows,
             notes=tuple(source.notes),
         )
-    return checked(dataset, rows_path, tell)
+    try:
+        return checked(dataset, rows_path, tell)
+    except TooManyLabelsError:  # the first rows looked like labels
+        roles = {"text": dataset.roles["text"]}
+        return checked(dataset.model_copy(update={"roles": roles}), rows_path, tell)
 
 
 def checked(dataset: Dataset, rows_path: Path, tell: OnProgress) -> Dataset:
-    """``dataset`` with its task, counts and problems as its roles make them."""
+    """``dataset`` with its task, counts and problems as its roles make them.
+
+    Raises:
+        TooManyLabelsError: the column of labels holds something else.
+    """
     places = [dataset.columns.index(column) for column in dataset.roles.values()]
     count = _Count()
     for number, row in enumerate(check_rows(read_rows(rows_path, places), dataset.roles)):
@@ -102,6 +111,7 @@ def checked(dataset: Dataset, rows_path: Path, tell: OnProgress) -> Dataset:
             "problem_kinds": dict(count.kinds),
             "characters": count.characters,
             "longest_characters": count.longest,
+            "label_counts": counted(count.labels),
         }
     )
 
@@ -115,6 +125,7 @@ class _Count:
         self.longest = 0
         self.problems: list[Problem] = []
         self.kinds: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
 
     def add(self, row: Sample | Problem) -> None:
         if isinstance(row, Problem):
@@ -122,7 +133,13 @@ class _Count:
             if len(self.problems) < KEPT_PROBLEMS:
                 self.problems.append(row)
             return
-        length = len(row.text) + sum(len(turn.content) for turn in row.messages)
+        if row.label:
+            self.labels[row.label] += 1
+            if len(self.labels) > MOST_LABELS:
+                raise TooManyLabelsError
+        length = (
+            len(row.text) + len(row.text_pair) + sum(len(turn.content) for turn in row.messages)
+        )
         self.rows += 1
         self.characters += length
         self.longest = max(self.longest, length)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 Role = Literal["system", "user", "assistant"]
 ProblemKind = Literal["empty", "missing", "broken", "duplicate", "too_long"]
-DataTask = Literal["chat", "text"]
+DataTask = Literal["chat", "text", "classification"]
 Format = Literal["csv", "tsv", "text", "json", "jsonl"]
 
 
@@ -34,13 +34,17 @@ class Turn(Noun):
 
 
 class Sample(Noun):
-    """One usable row as the model sees it: a conversation, or plain text."""
+    """One usable row as the model sees it: a conversation, plain text, or a text with its label."""
 
     line: int
     messages: tuple[Turn, ...] = ()
     """The conversation; empty for plain text."""
     text: str = ""
     """The plain text; empty for a conversation."""
+    text_pair: str = ""
+    """The second text, where pairs of texts have a label; else empty."""
+    label: str = ""
+    """The class of the text, or of the pair; empty where there is none to learn."""
 
 
 class Dataset(Noun):
@@ -75,6 +79,9 @@ class Dataset(Noun):
     """Characters of all usable rows together."""
     longest_characters: int = 0
     """Characters of the longest usable row."""
+    label_counts: dict[str, int] = {}
+    """Label → usable rows that have it, in the order of the classes (see ``labels.ordered``);
+    empty where the roles name no label."""
     notes: tuple[str, ...] = ()
     """Sentences on what was decided while reading, such as that there is no header."""
     roles_note: str = ""

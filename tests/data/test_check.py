@@ -63,6 +63,16 @@ def test_plain_text_is_text() -> None:
     assert check(("text",), ("Once upon a time",)) == [Sample(line=2, text="Once upon a time")]
 
 
+def test_a_text_or_a_pair_has_its_label() -> None:
+    assert check(("text", "label"), ("Fine.", " good ")) == [
+        Sample(line=2, text="Fine.", label="good")
+    ]
+    rows = check(("text", "label", "text_pair"), ("a", "1", "b"), ("a", "0", "b"), ("a", "1", "b"))
+    assert rows[0] == Sample(line=2, text="a", text_pair="b", label="1")
+    assert isinstance(rows[1], Sample), "the same text may have another label"
+    assert rows[2] == Problem(line=4, kind="duplicate", message="Line 4 says the same as line 2.")
+
+
 @pytest.mark.parametrize(
     ("roles", "cells", "kind", "message"),
     [
@@ -74,6 +84,16 @@ def test_plain_text_is_text() -> None:
         (("instruction", "output"), (None, "b"), "missing", "Line 2 has no “INSTRUCTION”."),
         (("text",), (None,), "missing", "Line 2 has no “TEXT”."),
         (("text",), ("",), "empty", "Line 2 has nothing in “TEXT”."),
+        (("text", "label"), ("a", " "), "empty", "Line 2 has nothing in “LABEL”."),
+        (("text", "label"), ("a", None), "missing", "Line 2 has no “LABEL”."),
+        (("text", "label"), ("", "1"), "empty", "Line 2 has nothing in “TEXT”."),
+        (("text", "label"), ("a", "x" * 201), "broken", "Line 2 has a label of 201 characters."),
+        (
+            ("text", "label", "text_pair"),
+            ("a", "1", ""),
+            "empty",
+            "Line 2 has nothing in “TEXT_PAIR”.",
+        ),
         (("messages",), ("[]",), "empty", "Line 2 has a conversation without turns."),
         (("messages",), ("{",), "broken", "Line 2 has a conversation that is not valid JSON."),
     ],

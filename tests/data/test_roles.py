@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lora_engine.data.names import normalise
 from lora_engine.data.nouns import DataTask
-from lora_engine.data.roles import ROLE_TITLES, check_roles, guess, normalise, task_of
+from lora_engine.data.roles import ROLE_TITLES, check_roles, guess, task_of
 from lora_engine.errors import DataError
 
 TURNS = '[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]'
@@ -57,14 +58,30 @@ TURNS = '[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "H
         (["messages"], {"messages": "messages"}),
         (["id", "conversations", "system"], {"messages": "conversations", "system": "system"}),
         (["对话"], {"messages": "对话"}),
-        (["text", "label"], {"text": "text"}),
-        (["label", "review"], {"text": "review"}),
+        (["text", "label"], {"text": "text", "label": "label"}),
+        (["label", "review"], {"text": "review", "label": "label"}),
+        (["内容", "标签"], {"text": "内容", "label": "标签"}),
+        (["question", "用户意图类别"], {"text": "question", "label": "用户意图类别"}),
+        (
+            ["id", "Sentence 1", "sentence2", "Class"],
+            {"text": "Sentence 1", "text_pair": "sentence2", "label": "Class"},
+        ),
+        (
+            ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"],
+            {"text": "#1 String", "text_pair": "#2 String", "label": "Quality"},
+        ),
+        (["left", "right", "label"], {"text": "left", "text_pair": "right", "label": "label"}),
+        (["title", "text", "rating"], {"text": "text", "label": "rating"}),
+        (["text", "label", "response"], {"prompt": "text", "completion": "response"}),
+        (["messages", "label"], {"messages": "messages"}),
         (["正文"], {"text": "正文"}),
         (["text", "target"], {"prompt": "text", "completion": "target"}),
     ],
 )
 def test_a_header_tells_the_roles(columns: list[str], roles: dict[str, str]) -> None:
     cells = {"messages": TURNS, "conversations": TURNS, "对话": TURNS, "id": "7", "label": "1"}
+    cells |= {"Class": "yes", "Quality": "0", "#1 ID": "70", "#2 ID": "71", "rating": "5"}
+    cells |= {"标签": "好评", "用户意图类别": "退货"}
     rows = [[cells.get(column, f"Some words in {column}.") for column in columns]]
     found = guess(columns, rows)
     assert found.roles == roles
@@ -109,6 +126,30 @@ def test_cells_tell_the_roles_where_names_do_not(
     assert found.note.startswith("No column has a usual name")
 
 
+def test_numbers_that_come_again_and_again_are_the_label_of_one_text() -> None:
+    rows = [[str(n % 2), str(n), f"Some words, row {n}."] for n in range(8)]
+    found = guess(["x1", "x2", "x3"], rows)
+    assert found.roles == {"text": "x3", "label": "x1"}
+    assert "“x1” holds few different numbers" in found.note
+    assert guess(["x1", "x2", "text"], rows).roles == {"text": "text", "label": "x1"}
+    years = [[str(1990 + n % 3), str(n), words] for n, (_, _, words) in enumerate(rows)]
+    assert guess(["x1", "x2", "text"], years).roles == {"text": "text"}
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["The first of many answers.", "The second one.", "And a third."],
+        ["yes", "no", "x" * 61],
+        [str(n * 7) for n in range(50)],
+        [f"{n} apples" for n in range(1200)],
+    ],
+)
+def test_a_column_of_answers_is_no_label_whatever_its_name(cells: list[str]) -> None:
+    rows = [[f"Text number {n}.", cell] for n, cell in enumerate(cells)]
+    assert guess(["text", "category"], rows).roles == {"text": "text"}
+
+
 def test_an_answer_alone_is_a_question_of_the_cells() -> None:
     found = guess(["answer", "remark"], [["A light.", "What is it?"], ["Here.", "Where?"]])
     assert found.roles == {"prompt": "answer", "completion": "remark"}
@@ -141,7 +182,10 @@ def test_a_guess_never_fails_and_is_always_allowed(columns: list[str], data: st.
         ({}, "Say which columns are learned from: messages; instruction \\+ output"),
         ({"text": ""}, "Say which columns"),
         ({"system": "a"}, "Say which columns"),
-        ({"label": "a"}, "There is no role named “label”; the roles are prompt"),
+        ({"kind": "a"}, "There is no role named “kind”; the roles are prompt"),
+        ({"label": "a"}, "There is a column for label but none for text"),
+        ({"text": "a", "text_pair": "b"}, "There is a column for text but none for label"),
+        ({"text": "a", "label": "b", "system": "c"}, "system does not go together with text"),
         ({"text": "z"}, "There is no column named “z”; the columns are “a”, “b”, “c”"),
         ({"prompt": "a", "completion": "a"}, "Column “a” cannot be both prompt and completion"),
         ({"prompt": "a"}, "There is a column for prompt but none for completion"),
@@ -168,9 +212,12 @@ def test_roles_without_a_column_are_left_out() -> None:
     assert chosen == {"prompt": "a", "completion": "b"}
 
 
-@pytest.mark.parametrize(("role", "task"), [("text", "text"), ("messages", "chat")])
-def test_the_roles_decide_the_task(role: str, task: DataTask) -> None:
-    assert task_of({role: "a"}) == task
+@pytest.mark.parametrize(
+    ("roles", "task"),
+    [(("text",), "text"), (("messages",), "chat"), (("text", "label"), "classification")],
+)
+def test_the_roles_decide_the_task(roles: tuple[str, ...], task: DataTask) -> None:
+    assert task_of(dict.fromkeys(roles, "a")) == task
 
 
 def test_names_are_compared_without_case_spaces_and_punctuation() -> None:
