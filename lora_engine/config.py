@@ -92,6 +92,10 @@ class LoraConfig(Settings):
     """Numbers of the layers to adapt, from 0; None means all."""
     freeze_trainable_layers: Annotated[int, Field(ge=1, le=1000)] = 2
     """With method freeze: how many of the last layers are trained."""
+    galore_update_gap: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """With method galore: updates between two choices of the r gradient directions."""
+    galore_scale: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """With method galore: factor on the projected updates."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -154,8 +158,27 @@ class TrainConfig(Settings):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     precision: Precision = "auto"
     """Number format of the frozen weights and of the arithmetic; the adapter is always float32."""
+    quantization: Quantization = "none"
+    """Frozen linear layers in 4 bits (nf4, QLoRA) or 8 bits (int8): less memory, slower."""
+    neftune_noise_alpha: Annotated[float, Field(gt=0, le=100)] | None = None
+    """NEFTune: noise on the embeddings while training (Jain et al. 2023); 5 is usual."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target probability that is spread over all tokens."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about a third slower."""
     fast: bool = True
     """Take the faster way to the same loss where model and machine allow it."""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.quantization != "none":
+            if self.lora.method != "lora":
+                raise ValueError("Quantised weights cannot be trained; choose method lora")
+            if self.lora.use_dora or self.lora.init_lora_weights.startswith("pissa"):
+                raise ValueError("DoRA and PiSSA need weights that are not quantised")
+        elif self.lora.init_lora_weights == "loftq":
+            raise ValueError("The LoftQ start needs a quantised base: choose nf4 or int8")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -206,5 +229,5 @@ def _settings_error(error: ValidationError) -> SettingsError:
         sentence = f"{name} must be a number, but is {shown}."
     else:
         message = first["msg"].removeprefix("Value error, ")
-        sentence = f"{name}: {message}."
+        sentence = f"{message}." if kind == "value_error" else f"{name}: {message}."
     return SettingsError(field, sentence)

@@ -26,7 +26,16 @@ class LossPath(Protocol):
 class PaddedPath:
     """The reference: rows padded to the longest, full logits in float32."""
 
-    def __init__(self, model: Any, pad_id: int, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: Any,
+        pad_id: int,
+        batch_size: int,
+        device: torch.device,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        """``label_smoothing``: share of the target that is spread over all tokens in training."""
+        self._label_smoothing = label_smoothing
         self._model = model
         self._pad_id = pad_id
         self._batch_size = batch_size
@@ -46,6 +55,7 @@ class PaddedPath:
             batch.labels[:, 1:].flatten(),
             ignore_index=IGNORED,
             reduction="sum",
+            label_smoothing=self._label_smoothing if self._model.training else 0.0,
         )
 
 

@@ -8,8 +8,10 @@ from accelerate import Accelerator
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from lora_engine.config import Precision
+from lora_engine.config import Precision, Quantization
 from lora_engine.errors import ModelError
+from lora_engine.inspection import meta_model
+from lora_engine.quantization import keep_trainable, quantization_settings
 
 FAST_BF16 = ("amx_bf16", "avx512_bf16", "bf16")
 """Names, as torch.cpu.get_capabilities has them, of instructions for bf16 products."""
@@ -32,32 +34,45 @@ def choose_device(wanted: str = "auto") -> torch.device:
     return found
 
 
-def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The dtype of frozen weights and arithmetic; ``auto`` is bf16 only where it is fast.
+def choose_dtype(
+    precision: Precision, device: torch.device, trains_weights: bool = False
+) -> torch.dtype:
+    """The dtype of the weights and of the arithmetic; ``auto`` is bf16 only where it is fast and
+    the weights stay frozen (small updates vanish in bf16).
 
     That is a CUDA device with native bf16, or a CPU with instructions for bf16 products.
     """
-    if precision == "fp32":
+    if precision == "fp32" or (precision == "auto" and trains_weights):
         return torch.float32
     if precision == "bf16" or _has_fast_bf16(device):
         return torch.bfloat16
     return torch.float32
 
 
-def load_base(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+def load_base(
+    folder: Path, device: torch.device, dtype: torch.dtype, quantization: Quantization = "none"
+) -> PreTrainedModel:
     """The causal language model in ``folder``, frozen, in evaluation mode.
 
     Raises:
         ModelError: the folder's files do not make a model.
     """
     disable_progress_bar()  # the page has its own
+    options: dict[str, Any] = {}
+    if quantization != "none":
+        settings = quantization_settings(quantization, dtype, meta_model(folder))
+        options = {"quantization_config": settings, "device_map": {"": device}}
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {error}") from error
-    return model.requires_grad_(False).to(device).eval()  # type: ignore[arg-type,no-any-return]
+    if not options:  # a quantised model is on its device already and cannot be moved
+        model.to(device)  # type: ignore[arg-type]
+    keep_trainable(model)
+    model.requires_grad_(False).eval()
+    return model
 
 
 def load_tokenizer(folder: Path) -> Any:

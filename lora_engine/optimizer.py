@@ -7,13 +7,23 @@ from torch import nn
 
 from lora_engine.adapter import trained_tensors
 from lora_engine.config import TrainConfig
+from lora_engine.galore import GaLoreAdamW
 
 EMBEDDING_LEARNING_RATE = 1e-6
 """LoRA+'s own rate for pairs beside embeddings (the authors' and the reference's default)."""
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW over what is trained in an injected ``model``."""
+    """AdamW, or GaLore's form of it, over what is trained in an injected ``model``."""
+    if config.lora.method == "galore":
+        return GaLoreAdamW(
+            trained_tensors(model).values(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            rank=config.lora.r,
+            update_gap=config.lora.galore_update_gap,
+            scale=config.lora.galore_scale,
+        )
     return torch.optim.AdamW(
         parameter_groups(model, config), lr=config.learning_rate, weight_decay=config.weight_decay
     )

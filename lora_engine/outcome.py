@@ -15,7 +15,7 @@ from lora_engine.checkpoint import RunState
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.memory import peak_memory_mb
 from lora_engine.prepare import Work
-from lora_engine.profile import ModelProfile
+from lora_engine.profile import ModelProfile, ParameterCount
 
 README = """# {title}
 
@@ -50,11 +50,14 @@ vLLM, transformers and other tools that take a LoRA adapter read as well.
 
 
 def collect_metrics(
-    model: nn.Module, work: Work, state: RunState, plan: Plan, stopped: bool, device: torch.device
+    model: nn.Module,
+    counts: ParameterCount,
+    work: Work,
+    state: RunState,
+    plan: Plan,
+    device: torch.device,
 ) -> dict[str, Any]:
     """The run in numbers: losses in nats per learned token, times in seconds, memory in MB."""
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
     evals = [loss for _, loss in state.eval_losses]
     best = min(state.eval_losses, key=lambda found: found[1], default=(None, None))
     return {
@@ -64,12 +67,12 @@ def collect_metrics(
         "rows_left_out": work.dataset.total_rows - len(work.train_rows) - len(work.validation_rows),
         "rows_cut": work.encoded.rows_cut,
         "answers_not_learned": work.encoded.missed_answers,
-        "trainable": trainable,
-        "total": total,
-        "percent": 100 * trainable / total,
+        "trainable": counts.trainable,
+        "total": counts.total,
+        "percent": counts.percent,
         "steps": state.step,
         "total_steps": plan.total_steps,
-        "stopped": stopped,
+        "stopped": state.step < plan.total_steps,
         "loss_first": state.losses[0],
         "loss_last": state.losses[-1],
         "eval_loss_before": evals[0] if evals else None,

@@ -12,15 +12,18 @@ from lora_engine.batches import Plan, learned_tokens
 from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import TrainConfig
 from lora_engine.fast.packed import choose_path
-from lora_engine.inspection import profile_model
+from lora_engine.inspection import build_profile
 from lora_engine.lora.inject import inject
 from lora_engine.loss import mean_loss
 from lora_engine.memory import peak_memory_mb
 from lora_engine.model import choose_device, choose_dtype, load_base
+from lora_engine.noise import add_embedding_noise
 from lora_engine.optimizer import make_optimizer
 from lora_engine.outcome import collect_metrics, write_adapter
 from lora_engine.prepare import prepare
+from lora_engine.profile import count_parameters
 from lora_engine.progress import Phase, Progress, Report, ShouldStop
+from lora_engine.quantization import start_from_what_was_lost
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,25 @@ def train(
     place = choose_device(device)
     work = prepare(config, home, out_dir, report)
     report(Progress(phase="preparing", message="Loading the model"))
-    model = load_base(work.model.path, place, choose_dtype(config.precision, place))
-    profile = profile_model(model, config.base_model)
+    dtype = choose_dtype(config.precision, place, trains_weights=config.lora.method != "lora")
+    model = load_base(work.model.path, place, dtype, config.quantization)
+    profile = build_profile(work.model.path, config.base_model)
     inject(model, config.lora, profile)
-    path = choose_path(model, work.pad_id, config.batch_size, place, config.fast, work.longest)
+    if config.lora.init_lora_weights == "loftq":
+        original = load_base(work.model.path, torch.device("cpu"), torch.float32)
+        lost, left = start_from_what_was_lost(model, original)
+        del original
+        report(
+            Progress(
+                phase="preparing",
+                message=f"Quantisation changed the weights by {lost:.2%}; LoftQ leaves {left:.2%}",
+            )
+        )
+    if config.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    if config.neftune_noise_alpha:
+        add_embedding_noise(model, config.neftune_noise_alpha)
+    path = choose_path(model, config, work.pad_id, place, work.longest)
 
     plan = Plan.of(config, len(work.train_rows))
     optimizer = make_optimizer(model, config)
@@ -143,7 +161,8 @@ def train(
         save_checkpoint(checkpoint, model, optimizer, scheduler, state)
         if state.eval_losses and state.eval_losses[-1][0] != state.step:
             evaluate()
-    metrics = collect_metrics(model, work, state, plan, stopped, place)
+    counts = count_parameters(profile, config.lora)
+    metrics = collect_metrics(model, counts, work, state, plan, place)
     return TrainResult(
         write_adapter(model, out_dir, config, profile, work, metrics), metrics, stopped
     )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lora_engine.batches import IGNORED, Example
+from lora_engine.config import TrainConfig
 from lora_engine.fast import attention
 from lora_engine.fast.head_loss import head_loss
 from lora_engine.loss import LossPath, PaddedPath
@@ -74,7 +75,7 @@ class PackedPath:
 
 
 def choose_path(
-    model: Any, pad_id: int, batch_size: int, device: torch.device, fast: bool, longest: int
+    model: Any, config: TrainConfig, pad_id: int, device: torch.device, longest: int
 ) -> LossPath:
     """The packed path where it is wanted and gives this model's plain loss, else the padded one.
 
@@ -82,10 +83,17 @@ def choose_path(
     scale or cap its logits, or place its rows in a way that packing does not know. ``longest``
     is the length of the longest row to come, in tokens.
     """
-    plain = PaddedPath(model, pad_id, batch_size, device)
+    plain = PaddedPath(model, pad_id, config.batch_size, device, config.label_smoothing)
+    head = model.get_output_embeddings()
+    unknown = (
+        config.label_smoothing > 0
+        or config.neftune_noise_alpha is not None  # its size depends on the padded length
+        or type(head) is not torch.nn.Linear
+        or any(parameter.requires_grad for parameter in head.parameters())
+    )
     text_config = model.config.get_text_config()
     window = getattr(text_config, "sliding_window", None)
-    if not fast or device.type != "cpu" or (window and longest > window):
+    if not config.fast or unknown or device.type != "cpu" or (window and longest > window):
         return plain
     before = model.config._attn_implementation
     rows = _probe(text_config.vocab_size)

@@ -73,6 +73,7 @@ def start_of(name: str) -> Start:
     """The start that ``init_lora_weights`` names."""
     if name.startswith("pissa_niter_"):
         return pissa(int(name.rpartition("_")[2]))
-    return {"kaiming": kaiming, "gaussian": gaussian, "orthogonal": orthogonal}.get(name) or pissa(
-        None
-    )
+    if name == "pissa":
+        return pissa(None)
+    # LoftQ begins like the paper and is fitted once the model stands (lora_engine.quantization)
+    return {"gaussian": gaussian, "orthogonal": orthogonal}.get(name, kaiming)

@@ -10,7 +10,7 @@ from transformers.models.auto import CONFIG_MAPPING
 
 from lora_engine.adapter import trained_tensors
 from lora_engine.batches import IGNORED, Example
-from lora_engine.config import LoraConfig
+from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.fast import attention, head_loss
 from lora_engine.fast.packed import PackedPath, choose_path
 from lora_engine.inspection import profile_model
@@ -49,6 +49,10 @@ def family(name: str) -> PreTrainedModel:
     config = CONFIG_MAPPING[name](**SMALL | FAMILIES[name])
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
     return model
+
+
+def settings(**changes: Any) -> TrainConfig:
+    return TrainConfig.parse({"base_model": "x", "dataset": "y", "batch_size": 2, **changes})
 
 
 def rows(lengths: tuple[int, ...] = (9, 300, 41, 150)) -> list[Example]:
@@ -110,7 +114,7 @@ def test_chosen_path_gives_the_plain_loss_and_gradients(name: str) -> None:
                 tensor.normal_(std=0.1)
     results = []
     for fast in (False, True):
-        path = choose_path(model, 0, 2, CPU, fast, longest=300)
+        path = choose_path(model, settings(fast=fast), 0, CPU, longest=300)
         assert isinstance(path, PackedPath) is (fast and name in PACKED)
         model.train()
         total = torch.zeros(())
@@ -142,16 +146,23 @@ def test_packs_hold_every_row_once_and_respect_the_room() -> None:
 
 
 def test_switch_off_means_the_reference_path() -> None:
-    assert isinstance(choose_path(tiny.llama(), 0, 2, CPU, fast=False, longest=9), PaddedPath)
+    assert isinstance(
+        choose_path(tiny.llama(), settings(fast=False), 0, CPU, longest=9), PaddedPath
+    )
 
 
 def test_models_that_packing_does_not_know_take_the_reference_path() -> None:
     torch.manual_seed(0)
     windowed = CONFIG_MAPPING["mistral"](**SMALL | {"sliding_window": 64})
-    model = AutoModelForCausalLM.from_config(windowed)
-    assert isinstance(choose_path(model, 0, 2, CPU, True, longest=65), PaddedPath)
-    assert isinstance(choose_path(model, 0, 2, CPU, True, longest=64), PackedPath)
+    model = AutoModelForCausalLM.from_config(windowed).requires_grad_(False)
+    assert isinstance(choose_path(model, settings(), 0, CPU, longest=65), PaddedPath)
+    assert isinstance(choose_path(model, settings(), 0, CPU, longest=64), PackedPath)
+    model = tiny.llama().requires_grad_(False)
+    for other in ({"label_smoothing": 0.1}, {"neftune_noise_alpha": 5}):
+        assert isinstance(choose_path(model, settings(**other), 0, CPU, longest=9), PaddedPath)
+    model.lm_head.weight.requires_grad_(True)
+    assert isinstance(choose_path(model, settings(), 0, CPU, longest=9), PaddedPath)
     dropping = CONFIG_MAPPING["llama"](**SMALL | {"attention_dropout": 0.1})
-    model = AutoModelForCausalLM.from_config(dropping)
-    assert isinstance(choose_path(model, 0, 2, CPU, True, longest=9), PaddedPath)
+    model = AutoModelForCausalLM.from_config(dropping).requires_grad_(False)
+    assert isinstance(choose_path(model, settings(), 0, CPU, longest=9), PaddedPath)
     assert model.config._attn_implementation == "sdpa"

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from lora_engine import adapter
 from lora_engine.config import TrainConfig
 from lora_engine.errors import DataError, SettingsError, WorkbenchError
+from lora_engine.prepare import Work, prepare
 from lora_engine.progress import Progress
 from lora_engine.train import TrainResult, train
 from tests import tiny
@@ -59,6 +60,10 @@ class Runs:
             device="cpu",
             checkpoint_seconds=0,
         )
+
+    def work(self) -> Work:
+        """Model and data as a run sees them."""
+        return prepare(self.config(), self.home, self.tmp_path / "again", lambda _: None)
 
     def tensors(self, name: str) -> dict[str, torch.Tensor]:
         return load_file(self.tmp_path / name / "adapter" / "adapter_model.safetensors")

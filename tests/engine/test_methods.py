@@ -1,0 +1,240 @@
+"""Methods and options of training beyond plain LoRA."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_engine import adapter
+from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.errors import SettingsError
+from lora_engine.galore import GaLoreAdamW
+from lora_engine.inspection import build_profile, profile_model
+from lora_engine.lora.inject import adapted, inject
+from lora_engine.loss import PaddedPath, mean_loss
+from lora_engine.model import load_base
+from lora_engine.noise import add_embedding_noise
+from lora_engine.profile import count_parameters
+from lora_engine.quantization import base_memory_mb, dequantized, start_from_what_was_lost
+from tests import tiny
+from tests.engine.test_train import Runs
+
+CPU = torch.device("cpu")
+bitsandbytes = pytest.importorskip("bitsandbytes")
+
+
+@pytest.fixture
+def run(model_folder: Path, data_file: Path, home: Path, tmp_path: Path) -> Runs:
+    return Runs(model_folder, data_file, home, tmp_path)
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "dora": {"lora": {"use_dora": True}},
+    "rslora": {"lora": {"use_rslora": True}},
+    "lora plus": {"lora": {"loraplus_lr_ratio": 8}, "learning_rate": 0.005},
+    "pissa": {"lora": {"init_lora_weights": "pissa"}},
+    "orthogonal": {"lora": {"init_lora_weights": "orthogonal"}},
+    "saved head": {"lora": {"modules_to_save": ["embed_tokens"]}},
+    "freeze": {"lora": {"method": "freeze", "freeze_trainable_layers": 1}},
+    "full": {"lora": {"method": "full"}},
+    "galore": {"lora": {"method": "galore", "r": 4}, "learning_rate": 0.02},
+    "neftune": {"neftune_noise_alpha": 5},
+    "label smoothing": {"label_smoothing": 0.1},
+    "gradient checkpointing": {"gradient_checkpointing": True},
+    "nf4": {"quantization": "nf4"},
+    "int8": {"quantization": "int8"},
+    "loftq": {"quantization": "nf4", "lora": {"init_lora_weights": "loftq"}},
+}
+
+
+@pytest.mark.parametrize("changes", METHODS.values(), ids=METHODS)
+@pytest.mark.filterwarnings("ignore:MatMul8bitLt")
+def test_every_method_learns_and_its_files_give_the_trained_model(
+    run: Runs, model_folder: Path, changes: dict[str, Any]
+) -> None:
+    result = run("out", **changes)
+    metrics = result.metrics
+    assert metrics["loss_last"] < metrics["loss_first"] - 0.1
+    profile = build_profile(model_folder, "tiny")
+    count = count_parameters(profile, LoraConfig.parse(changes.get("lora", {})))
+    assert metrics["trainable"] == count.trainable
+    read = adapter.read(run.tmp_path / "out" / "adapter.zip")
+    again = load_base(model_folder, CPU, torch.float32, changes.get("quantization", "none"))
+    adapter.attach(again, read)
+    found = mean_loss(PaddedPath(again.eval(), 0, 8, CPU), run.work().validation_examples())
+    assert found == pytest.approx(metrics["eval_loss_after"], rel=1e-3)
+
+
+@pytest.mark.parametrize("changes", [METHODS["pissa"], METHODS["galore"], METHODS["dora"]])
+def test_resumed_ends_where_an_uninterrupted_run_ends(run: Runs, changes: dict[str, Any]) -> None:
+    run("whole", **changes)
+    run("parts", stop_at=5, **changes)
+    run("parts", resume=True, **changes)
+    name = "changed_weights" if changes["lora"].get("method") else "adapter_model"
+    whole, parts = (
+        load_file(run.tmp_path / out / "adapter" / f"{name}.safetensors")
+        for out in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"lora": {"init_lora_weights": "loftq"}}, "needs a quantised base"),
+        ({"quantization": "nf4", "lora": {"method": "full"}}, "cannot be trained"),
+        ({"quantization": "nf4", "lora": {"use_dora": True}}, "not quantised"),
+        ({"lora": {"method": "freeze", "freeze_trainable_layers": 3}}, "has 2 layers"),
+        ({"lora": {"init_lora_weights": "orthogonal", "r": 3}}, "even r"),
+        ({"lora": {"target_modules": "q("}}, "regular expression"),
+        ({"lora": {"target_modules": ".*nothing"}}, "choose no module"),
+        ({"lora": {"layers_to_transform": [7]}}, "choose no module"),
+        ({"lora": {"modules_to_save": ["pooler"]}}, "no module named 'pooler'"),
+        ({"lora": {"init_lora_weights": "magic"}}, "init_lora_weights"),
+    ],
+)
+def test_contradictions_are_one_sentence(run: Runs, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence) as refusal:
+        run("out", **changes)
+    assert "\n" not in str(refusal.value)
+
+
+def test_freeze_trains_the_last_layers_only() -> None:
+    model = tiny.llama()
+    inject(model, LoraConfig(method="freeze", freeze_trainable_layers=1), profile_model(model, "x"))
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(name.startswith("model.layers.1.") for name in trained)
+
+
+def test_checkpointing_gives_the_same_gradients() -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model = tiny.llama()
+        lora = LoraConfig(lora_dropout=0, target_modules=("q_proj", "up_proj"))
+        torch.manual_seed(0)
+        inject(model, lora, profile_model(model, "x"))
+        if checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        ids = torch.arange(40)[None]
+        model.train()
+        model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        gradients.append([t.grad for t in adapter.trained_tensors(model).values()])
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_noise_is_of_the_papers_size_and_in_training_only() -> None:
+    model = tiny.llama()
+    ids = torch.arange(32)[None]
+    clean = model.get_input_embeddings()(ids)
+    add_embedding_noise(model, 5.0)
+    assert torch.equal(model.get_input_embeddings()(ids), clean)
+    model.train()
+    noise = (model.get_input_embeddings()(ids) - clean).detach()
+    size = 5 / (32 * 64) ** 0.5
+    assert noise.abs().max() <= size * 1.001
+    assert noise.std() == pytest.approx(size / 3**0.5, rel=0.1)
+
+
+def test_label_smoothing_is_the_fields_definition() -> None:
+    model = tiny.llama()
+    ids = torch.arange(20).tolist()
+    path = PaddedPath(model, 0, 1, CPU, label_smoothing=0.2)
+    rows = [{"input_ids": ids, "labels": ids}]
+    plain = path.loss_sum(rows)
+    model.train()
+    smooth = path.loss_sum(rows)
+    log_p = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+    uniform = -log_p.mean(-1).sum()
+    torch.testing.assert_close(smooth, 0.8 * plain + 0.2 * uniform)
+
+
+def test_galore_keeps_less_than_adamw_and_falls_as_a_low_rank_step() -> None:
+    torch.manual_seed(0)
+    sizes = {}
+    for make in (
+        lambda p: torch.optim.AdamW(p, lr=0.01),
+        lambda p: GaLoreAdamW(p, lr=0.01, rank=4, update_gap=3),
+    ):
+        weight = torch.nn.Parameter(torch.randn(64, 96))
+        bias = torch.nn.Parameter(torch.zeros(64))
+        x, y = torch.randn(50, 96), torch.randn(50, 64)
+        optimizer = make([weight, bias])
+        before = weight.detach().clone()
+        losses = []
+        for step in range(12):
+            loss = (x @ weight.T + bias - y).pow(2).mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+            if step == 2 and isinstance(optimizer, GaLoreAdamW):
+                assert torch.linalg.matrix_rank(weight.detach() - before, atol=1e-5) == 4
+        assert losses[-1] < losses[0]
+        sizes[type(optimizer).__name__] = sum(
+            value.numel()
+            for state in optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, torch.Tensor)
+        )
+    assert sizes["GaLoreAdamW"] < 0.25 * sizes["AdamW"]
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+@pytest.mark.filterwarnings("ignore:MatMul8bitLt")
+def test_quantised_base(kind: Any, tmp_path: Path) -> None:
+    folder = tiny.save_model_folder(
+        tmp_path, tiny.llama(hidden_size=256, intermediate_size=512, num_hidden_layers=4)
+    )
+    plain = load_base(folder, CPU, torch.float32)
+    quantised = load_base(folder, CPU, torch.float32, kind)
+    layers = [m for m in quantised.modules() if "Linear" in type(m).__name__]
+    assert {type(m).__name__ for m in layers} == {
+        "Linear",  # the head stays as it is
+        {"nf4": "Linear4bit", "int8": "Linear8bitLt"}[kind],
+    }
+    path = "model.layers.0.mlp.up_proj"
+    weight, kept = plain.get_submodule(path).weight, dequantized(quantised.get_submodule(path))
+    error = float((weight - kept).norm() / weight.norm())
+    assert 0 < error < {"nf4": 0.12, "int8": 0.02}[kind]
+    linear = sum(m.weight.numel() for m in plain.modules() if isinstance(m, torch.nn.Linear))
+    linear -= plain.lm_head.weight.numel()
+    saved = base_memory_mb(plain) - base_memory_mb(quantised)
+    assert saved > {"nf4": 3.4, "int8": 2.9}[kind] * linear / 1e6  # of 4 bytes a weight
+
+    lora = LoraConfig(r=16, lora_dropout=0, target_modules="all-linear", init_lora_weights="loftq")
+    inject(quantised, lora, build_profile(folder, "x"))
+    lost, left = start_from_what_was_lost(quantised, plain)
+    assert left < lost
+    assert sum(1 for _ in adapted(quantised)) == 28
+
+
+def test_four_bits_of_a_large_model_are_a_third_of_bf16() -> None:
+    """The bar is for models whose embedding is small; 7B's shapes, counted, not loaded."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig())
+    linear = (
+        sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
+        - model.lm_head.weight.numel()
+    )
+    rest = sum(p.numel() for p in model.parameters()) - linear
+    # 4 bits, one 8-bit constant a block of 64, one 32-bit constant for 256 of those
+    four_bit = linear * (0.5 + 1 / 64 + 4 / (64 * 256)) + 2 * rest
+    assert four_bit / (2 * (linear + rest)) < 0.35
+
+
+def test_settings_survive_json() -> None:
+    config = TrainConfig.parse(
+        {
+            "base_model": "x",
+            "dataset": "y",
+            "quantization": "nf4",
+            "lora": {"rank_pattern": {"q_proj": 4}, "layers_to_transform": [0, 1]},
+        }
+    )
+    assert TrainConfig.parse(config.to_json()) == config
