@@ -1,0 +1,111 @@
+"""Every decoder family: profile, counts, three training steps, saving, loading and merging."""
+
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.models.auto import CONFIG_MAPPING
+
+from lora_engine import adapter
+from lora_engine.lora.inject import merge
+from lora_engine.profile import count_parameters
+from tests import tiny
+from tests.parity.harness import Case, batch, pair, profile_of, saved
+
+COMMON = {
+    "vocab_size": tiny.VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+}
+FAMILIES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "llama": ({}, ("q_proj", "v_proj")),
+    "qwen2": ({}, ("q_proj", "v_proj")),
+    "qwen3": ({"head_dim": 16}, ("q_proj", "v_proj")),
+    "mistral": ({}, ("q_proj", "v_proj")),
+    "gemma": ({"head_dim": 16}, ("q_proj", "v_proj")),
+    "gemma2": ({"head_dim": 16}, ("q_proj", "v_proj")),
+    "phi": ({}, ("q_proj", "v_proj")),
+    "phi3": ({}, ("qkv_proj",)),
+    "gpt_neox": ({}, ("query_key_value",)),
+    "bloom": ({"n_layer": 2, "n_head": 4}, ("query_key_value",)),
+    "falcon": ({"bias": True}, ("query_key_value",)),
+    "opt": ({"ffn_dim": 96, "word_embed_proj_dim": 64}, ("q_proj", "v_proj")),
+    "glm": ({"head_dim": 16}, ("q_proj", "v_proj")),
+    "glm4": ({"head_dim": 16}, ("q_proj", "v_proj")),
+    "qwen2_moe": (
+        {"num_experts": 4, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32},
+        ("q_proj", "v_proj"),
+    ),
+    "qwen3_moe": (
+        {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
+        ("q_proj", "v_proj"),
+    ),
+    "mixtral": ({"num_local_experts": 4}, ("q_proj", "v_proj")),
+}
+MIXTURES = {"qwen2_moe", "qwen3_moe", "mixtral"}
+
+
+def make(family: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[family](**COMMON | FAMILIES[family][0])
+    for name in ("attention_dropout", "hidden_dropout", "dropout"):
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
+    return model
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family(family: str, tmp_path: Path) -> None:
+    profile = profile_of(make(family))
+    assert profile.default_targets == FAMILIES[family][1]
+    case = Case(family, lambda: make(family), {"target_modules": list(profile.default_targets)})
+    ours, theirs = pair(case)
+    inputs = batch(ours)
+    count = count_parameters(profile, case.lora)
+    assert (count.trainable, count.total) == theirs.get_nb_trainable_parameters()
+
+    losses = []
+    for model in (ours, theirs):
+        model.train()
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
+        for _ in range(3):
+            loss = model(**inputs).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+    assert losses[:3] == pytest.approx(losses[3:], abs=1e-4)
+    assert losses[2] < losses[0]
+
+    with torch.no_grad():
+        expected = ours.eval()(**inputs).logits
+        read = peft.PeftModel.from_pretrained(case.make(), saved(ours, case, tmp_path))
+        torch.testing.assert_close(read.eval()(**inputs).logits, expected, atol=1e-5, rtol=0)
+        again = case.make()
+        adapter.attach(again, adapter.read(tmp_path))
+        torch.testing.assert_close(again.eval()(**inputs).logits, expected, atol=1e-5, rtol=0)
+        merge(again)
+        torch.testing.assert_close(again(**inputs).logits, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_experts_held_as_one_tensor_are_not_offered_and_the_profile_says_why(family: str) -> None:
+    profile = profile_of(make(family))
+    stacked = [t for t in profile.tensors if len(t.shape) == 3 and "expert" in t.name]
+    assert bool(stacked) is (family in MIXTURES)
+    assert bool(profile.notes) is bool(stacked)
+    offered = {path for group in profile.groups for path in group.paths}
+    assert not any(t.name.rpartition(".")[0] in offered for t in stacked)
+    if stacked:
+        assert "stay as they are" in profile.notes[0]
