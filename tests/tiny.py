@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import (
     BertConfig,
@@ -21,6 +21,7 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutput
 
 VOCABULARY = 320
+WORDS = ("the sea light is calm burns keeper asks what who", "a boat comes home now 灯 塔")
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + "
     "message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -141,8 +142,33 @@ def tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
     return wrapped
 
 
-def save_model_folder(folder: Path, model: PreTrainedModel | None = None) -> Path:
+def pair_tokenizer() -> PreTrainedTokenizerFast:
+    """Words of a few lines and single letters, with BERT's marks around one text or two."""
+    words = [word for line in WORDS for word in line.split()]
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,?[]"
+    pieces = [*letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *words, *pieces]
+    ids = {word: place for place, word in enumerate(dict.fromkeys(vocabulary))}
+    made = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
+        sep_token="[SEP]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )  # fmt: skip
+
+
+def save_model_folder(
+    folder: Path,
+    model: PreTrainedModel | None = None,
+    words: PreTrainedTokenizerFast | None = None,
+) -> Path:
     """A complete local model folder, as a person would point to."""
     (model or llama()).save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    (words or tokenizer()).save_pretrained(folder)
     return folder

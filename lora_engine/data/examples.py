@@ -5,35 +5,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from lora_engine.data.chat import RefusedError, Written
-from lora_engine.data.nouns import Problem, ProblemKind, Sample
+from lora_engine.data.nouns import Sample
+from lora_engine.data.tally import Tally
 from lora_engine.data.tokens import Encoder, Tokens
 
 IGNORED = -100
 """The label of a token that is read but not learned."""
-KEPT_PROBLEMS = 1000
 
 
 class ExampleMaker:
-    """Makes examples and keeps count of them and of what did not fit."""
+    """Makes examples of conversations and plain texts: input_ids, and labels of the same length."""
+
+    columns = ("input_ids", "labels")
 
     def __init__(self, encoder: Encoder, max_length: int) -> None:
         self._encoder = encoder
         self._max_length = max_length
-        self.samples = 0
-        self.count = 0
-        self.problems: list[Problem] = []
-        self.problem_count = 0
-        self.rows_cut = 0
-        self.tokens = 0
-        self.learned_tokens = 0
-        self.longest = 0
-        self.missed_answers = 0
+        self.tally = Tally()
         self._least = 0
         """The smallest maximum length at which one of the rows that are too long has a use."""
 
     def examples(self, samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
         """The examples of some samples, in order."""
-        self.samples += len(samples)
+        self.tally.samples += len(samples)
         written = [self._written(sample) for sample in samples]
         chats = iter(self._encoder.chats([chat for chat in written if isinstance(chat, Written)]))
         texts = iter(self._encoder.texts([sample.text for sample in samples if sample.text]))
@@ -45,23 +39,23 @@ class ExampleMaker:
             else:
                 continue
             for example in made:
-                self.count += 1
-                self.tokens += len(example["input_ids"])
-                self.learned_tokens += sum(label != IGNORED for label in example["labels"][1:])
+                self.tally.count += 1
+                self.tally.tokens += len(example["input_ids"])
+                self.tally.learned += sum(label != IGNORED for label in example["labels"][1:])
                 yield example
 
     def why_nothing(self) -> str:
         """Why there is no example, and what to do."""
-        if not self.problems:
+        if not self.tally.problems:
             return "No row of the data set can be used; choose other columns or another file."
         if self._least:
             any_row = f"{self._least:,} to learn from any row, or to "
             return (
                 f"Every row is too long for a maximum length of {self._max_length:,} tokens; "
-                f"raise it to {any_row if self._least < self.longest else ''}"
-                f"{self.longest:,} to keep all rows whole."
+                f"raise it to {any_row if self._least < self.tally.longest else ''}"
+                f"{self.tally.longest:,} to keep all rows whole."
             )
-        return f"No row can be learned by this model; the first: {self.problems[0].message}"
+        return f"No row can be learned by this model; the first: {self.tally.problems[0].message}"
 
     def _written(self, sample: Sample) -> Written | None:
         if not sample.messages:
@@ -70,29 +64,28 @@ class ExampleMaker:
         try:
             return self._encoder.chat.write(messages)
         except RefusedError as error:
-            self._problem(sample, "broken", f"does not fit this model's chat format: {error}")
+            self.tally.problem(sample, "broken", f"does not fit this model's chat format: {error}")
         return None
 
     def _conversation(
         self, sample: Sample, chat: Written, tokens: Tokens
     ) -> Iterator[dict[str, Any]]:
-        self.missed_answers += chat.missed
+        self.tally.missed_answers += chat.missed
         ids, labels = self._labelled(chat, tokens)
         first = next((i for i, label in enumerate(labels) if label != IGNORED and i), None)
         if first is None:
             reason = "has no answer that this model's chat format lets it learn"
-            self._problem(sample, "broken", reason)
+            self.tally.problem(sample, "broken", reason)
             return
-        self.longest = max(self.longest, len(ids))
+        self.tally.longest = max(self.tally.longest, len(ids))
         if len(ids) > self._max_length:
             size = f"has {len(ids):,} tokens"
             if first >= self._max_length:
                 self._least = min(self._least or first + 1, first + 1)
                 reason = f"{size} and its first answer begins after the limit of "
-                self._problem(sample, "too_long", f"{reason}{self._max_length:,}")
+                self.tally.problem(sample, "too_long", f"{reason}{self._max_length:,}")
                 return
-            self.rows_cut += 1
-            self._problem(sample, "too_long", f"{size} and is cut to {self._max_length:,}")
+            self.tally.cut(sample, "", len(ids), self._max_length)
         yield self._example(sample, ids[: self._max_length], labels[: self._max_length])
 
     def _labelled(self, chat: Written, tokens: Tokens) -> tuple[list[int], list[int]]:
@@ -117,9 +110,9 @@ class ExampleMaker:
         return ids, labels
 
     def _text(self, sample: Sample, ids: list[int]) -> Iterator[dict[str, Any]]:
-        self.longest = max(self.longest, len(ids))
+        self.tally.longest = max(self.tally.longest, len(ids))
         if len(ids) < 2:
-            self._problem(sample, "empty", "has too few tokens to learn from")
+            self.tally.problem(sample, "empty", "has too few tokens to learn from")
         for start in range(0, len(ids), self._max_length):
             piece = ids[start : start + self._max_length]
             if len(piece) > 1:  # the first token of a piece is never predicted
@@ -129,12 +122,6 @@ class ExampleMaker:
     def _example(sample: Sample, ids: list[int], labels: list[int]) -> dict[str, Any]:
         group = _group(sample)
         return {"input_ids": ids, "labels": labels, "line": sample.line, "group": group}
-
-    def _problem(self, sample: Sample, kind: ProblemKind, reason: str) -> None:
-        self.problem_count += 1
-        if len(self.problems) < KEPT_PROBLEMS:
-            message = f"Line {sample.line} {reason}."
-            self.problems.append(Problem(line=sample.line, kind=kind, message=message))
 
 
 def _group(sample: Sample) -> int:
