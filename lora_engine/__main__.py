@@ -1,15 +1,15 @@
-"""The command line: train, inspect, compare, export."""
+"""The command line of the engine."""
 
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
 
-from lora_engine.commands import compare, export, inspect, train
+from lora_engine.commands import adapters, compare, export, inspect, train
 from lora_engine.commands.common import Parsers, Run
 from lora_engine.errors import WorkbenchError
 
-GROUPS = (train, inspect, compare, export)
+GROUPS = (train, inspect, compare, export, adapters)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 CHANGED = "changed_weights.safetensors"
 TRAINING = "train_config.json"
+COMBINED = "combined.json"
 TASK_TYPES = {"chat": "CAUSAL_LM", "classification": "SEQ_CLS", "seq2seq": "SEQ_2_SEQ_LM"}
 UNKNOWN_HERE = (
     "lora_bias",
@@ -36,7 +37,8 @@ class AdapterSettings:
     """``base_model_name_or_path``: a folder or hub id."""
     revision: str | None
     training: dict[str, Any] | None
-    """The run's TrainConfig as JSON, where the adapter was made here."""
+    """The run's TrainConfig as JSON, where the adapter was made here; of a combination only
+    ``base_model`` and ``task``, and of what it was made."""
     peft: dict[str, Any] | None
     """``adapter_config.json`` as it lies there; None where weights were trained in place."""
 
@@ -63,7 +65,7 @@ def read_settings(path: Path) -> AdapterSettings:
     Raises:
         AdapterError: it is no LoRA adapter, or uses something unknown here.
     """
-    training = _read_json(path, TRAINING, required=False)
+    training = next(filter(None, (_read_json(path, f, False) for f in (TRAINING, COMBINED))), None)
     training = training if isinstance(training, dict) else None
     config = _read_json(path, CONFIG, required=False)
     try:

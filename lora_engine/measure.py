@@ -1,0 +1,45 @@
+"""The loss of finished adapters on the rows that their run held out."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from lora_engine.adapter import Adapter, attach
+from lora_engine.config import TrainConfig
+from lora_engine.errors import DataError
+from lora_engine.fast.packed import choose_path
+from lora_engine.loss import mean_loss
+from lora_engine.model import choose_device, choose_dtype, load_base
+from lora_engine.prepare import prepare
+from lora_engine.progress import Progress, Report
+
+
+def validation_losses(
+    adapters: Sequence[Adapter],
+    config: TrainConfig,
+    *,
+    home: Path,
+    report: Report,
+    device: str = "auto",
+) -> list[float]:
+    """Each adapter's mean loss, in nats per learned token, on the validation share of ``config``.
+
+    The share is drawn with the run's own seed, so these are the rows that were held out then.
+
+    Raises:
+        WorkbenchError: the model or the data is gone, or no rows were held out.
+    """
+    place = choose_device(device)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        work = prepare(config, home, Path(folder), report)
+        if not work.validation_rows:
+            raise DataError("no rows were held out in its run")
+        losses = []
+        for number, adapter in enumerate(adapters, start=1):
+            report(Progress(phase="evaluating", message=f"Measuring, {number} of {len(adapters)}"))
+            model = load_base(work.model.path, place, choose_dtype(config.precision, place))
+            attach(model, adapter)
+            model.eval()
+            path = choose_path(model, config, work.pad_id, place, work.longest)
+            losses.append(mean_loss(path, work.validation_examples()))
+    return losses
