@@ -1,11 +1,13 @@
 """``inspect``: what of a model can be adapted, exact counts, and every tensor."""
 
 import argparse
+import math
 
 from lora_engine.catalog import is_starter
 from lora_engine.commands.common import Parsers, gives_json, say, say_json
 from lora_engine.config import LoraConfig
 from lora_engine.profile import ModelProfile, ParameterCount, count_parameters
+from lora_engine.table import TensorRow, filtered, tensor_table
 
 
 def add(parsers: Parsers) -> None:
@@ -15,19 +17,40 @@ def add(parsers: Parsers) -> None:
     parser.add_argument("--r", type=int, default=8)
     parser.add_argument("--target-modules", nargs="+", metavar="NAME")
     parser.add_argument("--bias", default="none", choices=("none", "all", "lora_only"))
+    parser.add_argument("--modules-to-save", nargs="+", metavar="NAME")
+    parser.add_argument("--use-dora", action="store_true")
+    parser.add_argument("--tensors", action="store_true", help="every tensor, one a line")
+    parser.add_argument("--after", action="store_true", help="with --tensors: after injection")
+    parser.add_argument(
+        "--filter", default="", metavar="TEXT", help="with --tensors: text or pattern in the name"
+    )
     gives_json(parser)
 
 
 def _inspect(options: argparse.Namespace) -> None:
     profile = _profile(options)
-    lora = LoraConfig.parse(
-        {"r": options.r, "target_modules": options.target_modules, "bias": options.bias}
-    )
+    names = ("r", "target_modules", "bias", "modules_to_save", "use_dora")
+    lora = LoraConfig.parse({name: getattr(options, name) for name in names})
+    if options.tensors:
+        rows = filtered(tensor_table(profile, lora if options.after else None), options.filter)
+        _say_tensors(rows, options.json)
+        return
     count = count_parameters(profile, lora)
     if options.json:
         say_json({"profile": profile.model_dump(mode="json"), **count.model_dump(mode="json")})
     else:
         say(_table(profile, lora, count))
+
+
+def _say_tensors(rows: list[TensorRow], as_json: bool) -> None:
+    if as_json:
+        say_json({"tensors": [row._asdict() for row in rows]})
+        return
+    numbers = [math.prod(row.shape) for row in rows]
+    trained = sum(n for n, row in zip(numbers, rows, strict=True) if row.trainable)
+    say("\n".join(map(str, rows)))
+    tensors = "1 tensor" if len(rows) == 1 else f"{len(rows)} tensors"
+    say(f"{tensors}, {sum(numbers):,} parameters, {trained:,} of them trainable")
 
 
 def _profile(options: argparse.Namespace) -> ModelProfile:
