@@ -169,6 +169,8 @@ def attach(model: nn.Module, adapter: Adapter) -> None:
     profile = profile_model(model, adapter.settings.base_model)  # type: ignore[arg-type]
     # PEFT names every head that some family has; one that is really missing shows as a tensor.
     saved = tuple(n for n in adapter.lora.modules_to_save or () if profile.has_module(n))
+    if adapter.lora.method == "lora":  # what the file holds counts, not what would be trained here
+        profile = profile.model_copy(update={"always_saved": ()})
     try:
         inject(model, adapter.lora.model_copy(update={"modules_to_save": saved}), profile)
     except SettingsError as error:

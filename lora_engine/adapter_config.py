@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ CONFIG = "adapter_config.json"
 CHANGED = "changed_weights.safetensors"
 TRAINING = "train_config.json"
 COMBINED = "combined.json"
+TASK = "task.json"
+"""Says what PEFT's files do not: the labels of a classifier, or that plain text was learned."""
 TASK_TYPES = {"chat": "CAUSAL_LM", "classification": "SEQ_CLS", "seq2seq": "SEQ_2_SEQ_LM"}
 UNKNOWN_HERE = (
     "lora_bias",
@@ -41,6 +43,22 @@ class AdapterSettings:
     ``base_model`` and ``task``, and of what it was made."""
     peft: dict[str, Any] | None
     """``adapter_config.json`` as it lies there; None where weights were trained in place."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """``task.json``: ``task``, and of a classifier ``labels``; empty where there is none."""
+
+    @property
+    def task(self) -> str:
+        """What was learned: ``chat``, ``text``, ``classification`` or ``seq2seq``."""
+        said = self.about.get("task") or (self.training or {}).get("task")
+        if said and said != "auto":
+            return str(said)
+        task_type = (self.peft or {}).get("task_type")
+        return next((task for task, name in TASK_TYPES.items() if name == task_type), "chat")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A classifier's labels in the order of its outputs; empty where nobody wrote them down."""
+        return tuple(map(str, self.about.get("labels") or ()))
 
     @property
     def weights(self) -> str:
@@ -68,16 +86,18 @@ def read_settings(path: Path) -> AdapterSettings:
     training = next(filter(None, (_read_json(path, f, False) for f in (TRAINING, COMBINED))), None)
     training = training if isinstance(training, dict) else None
     config = _read_json(path, CONFIG, required=False)
+    about = _read_json(path, TASK, required=False)
+    about = about if isinstance(about, dict) else {}
     try:
         if config is None and training and training.get("lora", {}).get("method") != "lora":
             lora = LoraConfig.parse(training["lora"])
-            return AdapterSettings(lora, str(training["base_model"]), None, training, None)
+            return AdapterSettings(lora, str(training["base_model"]), None, training, None, about)
         config = config or _read_json(path, CONFIG)
         lora = _lora_config(path, config)
     except (KeyError, TypeError, AttributeError, SettingsError) as error:
         raise AdapterError(f"{path.name} has an unusable {CONFIG}: {error}") from None
     base_model = str(config.get("base_model_name_or_path") or "")
-    return AdapterSettings(lora, base_model, config.get("revision"), training, config)
+    return AdapterSettings(lora, base_model, config.get("revision"), training, config, about)
 
 
 def peft_config(lora: LoraConfig, profile: ModelProfile) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from lora_engine.config import TrainConfig
 
 Example = dict[str, list[int]]
-"""A row as tokens: ``input_ids``, and ``labels`` of the same length."""
+"""A row as tokens: ``input_ids``, and ``labels`` as its task has them."""
 
 IGNORED = -100
 """The label of a position at which nothing is learned."""
@@ -55,18 +55,27 @@ class Batch:
 
 def collate(examples: list[Example], pad_id: int, device: torch.device) -> Batch:
     """Pad ``examples`` (input_ids and labels) on the right to the longest of them."""
-    longest = max(len(example["input_ids"]) for example in examples)
-    input_ids = torch.full((len(examples), longest), pad_id, dtype=torch.int64)
-    labels = torch.full((len(examples), longest), IGNORED, dtype=torch.int64)
-    attention_mask = torch.zeros((len(examples), longest), dtype=torch.int64)
-    for row, example in enumerate(examples):
-        length = len(example["input_ids"])
-        input_ids[row, :length] = torch.tensor(example["input_ids"])
-        labels[row, :length] = torch.tensor(example["labels"])
-        attention_mask[row, :length] = 1
-    return Batch(input_ids.to(device), labels.to(device), attention_mask.to(device))
+    ids = [example["input_ids"] for example in examples]
+    return Batch(
+        pad(ids, pad_id).to(device),
+        pad([example["labels"] for example in examples], IGNORED).to(device),
+        pad([[1] * len(row) for row in ids], 0).to(device),
+    )
+
+
+def pad(rows: list[list[int]], value: int) -> Tensor:
+    """Rows of numbers as int64, rows × longest, with ``value`` on the right of shorter ones."""
+    padded = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.int64)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = torch.tensor(row)
+    return padded
 
 
 def learned_tokens(examples: list[Example]) -> int:
     """Positions whose token is predicted and learned (the first token of a row never is)."""
     return sum(label != IGNORED for example in examples for label in example["labels"][1:])
+
+
+def read_tokens(examples: list[Example]) -> int:
+    """Tokens that are read, without padding."""
+    return sum(len(example["input_ids"]) for example in examples)

@@ -133,6 +133,11 @@ class TrainConfig(Settings):
     """Role name → column name; None means the roles kept with the data set, or guessed."""
     task: Task = "auto"
     """What is learned; ``auto`` means what the roles say."""
+    test_dataset: str | None = None
+    """A kept id or a path of rows with the same columns, never trained on, to measure with."""
+    class_weights: bool = False
+    """Classification: weigh each row by rows / (labels · rows with its label), so that rare labels
+    count as much as common ones."""
     lora: LoraConfig = LoraConfig()
     epochs: Annotated[float, Field(gt=0, le=1000)] = 3
     """Times that each row is seen."""

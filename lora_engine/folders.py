@@ -1,7 +1,7 @@
 """Check a model folder before anything heavy is started: its config, weights and tokenizer."""
 
 import json
-from collections.abc import Iterable
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ from lora_engine.errors import ModelError
 
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+"""Model types whose first position comes after the padding token's number."""
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
 
@@ -19,7 +21,7 @@ def check_folder(folder: Path) -> None:
         ModelError: a file is missing, damaged or of a kind that is not used.
     """
     read_config(folder)
-    for file in _weight_files(folder):
+    for file in weight_files(folder):
         if not _is_whole(file):
             raise ModelError(
                 f"The file {file.name} in {folder} is damaged or not fully downloaded: "
@@ -29,6 +31,16 @@ def check_folder(folder: Path) -> None:
         raise ModelError(
             f"The model in {folder} has no tokenizer (tokenizer.json): put it next to config.json."
         )
+
+
+def most_positions(config: dict[str, Any]) -> int:
+    """The longest row, in tokens, that a model has positions for, as its config.json tells."""
+    config = config.get("text_config") or config
+    known = (config.get(name) for name in ("max_position_embeddings", "n_positions", "seq_length"))
+    most = next((int(found) for found in known if found), sys.maxsize)
+    if config.get("model_type") in COUNT_FROM_PADDING:
+        most -= int(config.get("pad_token_id") or 1) + 1
+    return most
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -61,7 +73,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _weight_files(folder: Path) -> Iterable[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the model."""
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]

@@ -1,18 +1,19 @@
 """Answers of a base model and of adapters on it, written side by side in one batch."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 from transformers import (
-    DynamicCache,
+    ForcedBOSTokenLogitsProcessor,
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
@@ -21,8 +22,14 @@ from transformers import (
 
 from lora_engine.adapter import Adapter
 from lora_engine.config import Settings
+from lora_engine.data.chat import Message
+from lora_engine.data.classes import Reader
+from lora_engine.data.encode import prompt_ids
+from lora_engine.errors import ModelError
+from lora_engine.inspection import model_task
 from lora_engine.lora.switch import Switchboard
-from lora_engine.model import choose_dtype, load_base, load_tokenizer
+from lora_engine.model import dtype_for_answers, load_base, load_tokenizer
+from lora_engine.steps import Decoder, EncoderDecoder, Steps
 
 DIVERGENCE_TOKENS = 32
 
@@ -68,12 +75,32 @@ OnText = Callable[[int, str], None]
 class Speaker:
     """A base model in memory that answers with and without adapters; adapters are swapped in."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        self.tokenizer = load_tokenizer(folder)
-        self.device = device
-        self.model = load_base(folder, device, _dtype_for_answers(device))
-        self.switchboard = Switchboard(self.model)
-        self.stop_ids = _stop_ids(self.model, self.tokenizer)
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.switchboard = Switchboard(model)
+        self.stop_ids = _stop_ids(model, tokenizer)
+        self._rewrites = bool(model.config.is_encoder_decoder)
+        self._steps: Steps = EncoderDecoder(model) if self._rewrites else Decoder(model)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> Self:
+        """The model in ``folder``; raises ModelError where it cannot write."""
+        task = model_task(folder)
+        if task == "classification":
+            raise ModelError(f"The model in {folder} reads texts and cannot write answers.")
+        tokenizer = load_tokenizer(folder)
+        return cls(load_base(folder, device, dtype_for_answers(device), task=task), tokenizer)
+
+    def prompt_ids(self, messages: Sequence[Message], *, as_text: bool = False) -> list[int]:
+        """The tokens of a conversation, as this model is asked; ``as_text`` takes the last
+        message as text to go on with. Raises DataError where the model's format refuses it.
+        """
+        if self._rewrites:
+            said = "\n".join(message["content"] for message in messages)
+            most = getattr(self.model.config, "max_position_embeddings", None) or sys.maxsize
+            return Reader(self.tokenizer, most, with_types=False)([(said, "")])[0].ids
+        return prompt_ids(messages, self.tokenizer, as_text=as_text)
 
     def answer(
         self,
@@ -94,7 +121,8 @@ class Speaker:
         stopped = False
         began = time.perf_counter()
         with torch.inference_mode(), self._routed(rows):
-            for logits in self._next_logits(rows, tokens, decoding.max_new_tokens):
+            prompts = [row.prompt_ids for row in rows]
+            for logits in self._steps.next_logits(prompts, tokens, decoding.max_new_tokens):
                 for i, row_logits in enumerate(logits):
                     if done[i]:
                         continue
@@ -119,9 +147,8 @@ class Speaker:
         if not answer:
             return None
         rows = [Row(row.prompt_ids), row]
-        ids = torch.tensor([row.prompt_ids + answer[:-1]] * 2, device=self.device)
         with torch.inference_mode(), self._routed(rows):
-            logits = self.model(input_ids=ids, logits_to_keep=len(answer), use_cache=False).logits
+            logits = self._steps.answer_logits(row.prompt_ids, answer, len(rows))
         base, adapted = F.log_softmax(logits.float(), dim=-1)
         return float(F.kl_div(base, adapted, log_target=True, reduction="sum") / len(answer))
 
@@ -129,39 +156,6 @@ class Speaker:
     def _routed(self, rows: Sequence[Row]) -> Iterator[None]:
         with self.switchboard.routed([(row.adapter, row.strength) for row in rows]):
             yield
-
-    def _next_logits(
-        self, rows: Sequence[Row], tokens: list[list[int]], max_new_tokens: int
-    ) -> Iterator[Tensor]:
-        """Yield rows × vocabulary logits of the next token, until each row has its share.
-
-        Prompts of different length are padded on the left. Between two yields the caller
-        appends each row's choice to ``tokens``.
-        """
-        longest = max(len(row.prompt_ids) for row in rows)
-        ids = torch.zeros((len(rows), longest), dtype=torch.int64)
-        mask = torch.zeros((len(rows), longest), dtype=torch.int64)
-        for i, row in enumerate(rows):
-            ids[i, longest - len(row.prompt_ids) :] = torch.tensor(row.prompt_ids)
-            mask[i, longest - len(row.prompt_ids) :] = 1
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        padded = not bool(mask.all())
-        cache = DynamicCache(config=self.model.config)
-        for _ in range(max_new_tokens):
-            output = self.model(
-                input_ids=ids,
-                attention_mask=mask if padded else None,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            yield output.logits[:, -1].float()
-            # A finished row goes on with an arbitrary token; nobody reads what follows.
-            ids = torch.tensor([[row[-1] if row else 0] for row in tokens], device=self.device)
-            mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
-            positions = positions[:, -1:] + 1
 
     def _chooser(self, row: Row, decoding: Decoding) -> Callable[[Tensor], int]:
         """How a row picks its next token from logits (vocabulary)."""
@@ -173,11 +167,14 @@ class Speaker:
             processors.append(TemperatureLogitsWarper(decoding.temperature))
             if decoding.top_p < 1:
                 processors.append(TopPLogitsWarper(decoding.top_p))
-        generator = torch.Generator(self.device).manual_seed(decoding.seed)
-        so_far = list(row.prompt_ids)
+        forced = getattr(self.model.generation_config, "forced_bos_token_id", None)
+        if self._rewrites and forced is not None:  # BART's answers begin with one fixed token
+            processors.append(ForcedBOSTokenLogitsProcessor(forced))
+        generator = torch.Generator(self.model.device).manual_seed(decoding.seed)
+        so_far = list(self._steps.beginning(row.prompt_ids))
 
         def choose(logits: Tensor) -> int:
-            seen: Any = torch.tensor([so_far], device=self.device)
+            seen: Any = torch.tensor([so_far], device=self.model.device)
             scores: Any = processors(seen, logits[None])
             if decoding.temperature:
                 token = int(torch.multinomial(scores.softmax(-1), 1, generator=generator))
@@ -196,11 +193,6 @@ class Speaker:
             return before
         on_text(row, text)
         return text
-
-
-def _dtype_for_answers(device: torch.device) -> torch.dtype:
-    """float32 on a CPU, where other tools answer in it as well; bf16 where the device likes it."""
-    return torch.float32 if device.type == "cpu" else choose_dtype("auto", device)
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> set[int]:

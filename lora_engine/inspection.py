@@ -43,8 +43,9 @@ USUAL_TARGETS = (
     ("c_attn",),
     ("Wqkv",),
 )
-HEADS = ("classifier", "score", "classification_head")
-"""The names of a classifier's head, which is fresh and therefore always trained whole."""
+HEADS = ("pooler", "pre_classifier", "classifier", "score", "classification_head")
+"""The names of the parts of a classifier's head beside its body: no checkpoint has them, so they
+are fresh and always trained whole."""
 
 
 def build_profile(
@@ -58,6 +59,19 @@ def build_profile(
         ModelError: the config is missing, broken, or of a family that transformers does not know.
     """
     return profile_model(meta_model(folder, task, num_labels), base_model)
+
+
+def model_task(folder: Path) -> str:
+    """What the model of ``folder/config.json`` was made for: ``chat``, ``seq2seq`` or
+    ``classification``. Raises ModelError.
+    """
+    try:
+        return usual_task(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise ModelError(
+            f"The model in {folder} cannot be used: its config.json does not describe a model "
+            f"that this version knows ({_first_line(error)})."
+        ) from error
 
 
 def meta_model(folder: Path, task: str | None = None, num_labels: int = 2) -> PreTrainedModel:
@@ -107,7 +121,7 @@ def profile_model(model: PreTrainedModel, base_model: str) -> ModelProfile:
     head = model.get_output_embeddings()
     tied = head is not None and head.weight is model.get_input_embeddings().weight
     groups: dict[tuple[Any, ...], list[str]] = {}
-    always_saved = tuple(name for name, _ in model.named_children() if name in HEADS)
+    always_saved = fresh_heads(model)
     for path, module in model.named_modules():
         found = adaptable(module)
         name = path.rpartition(".")[2]
@@ -146,6 +160,11 @@ def profile_model(model: PreTrainedModel, base_model: str) -> ModelProfile:
         ),
         notes=_notes(model),
     )
+
+
+def fresh_heads(model: nn.Module) -> tuple[str, ...]:
+    """The names of a classifier's head; none for other models."""
+    return tuple(name for name, _ in model.named_children() if name in HEADS)
 
 
 def adaptable(module: nn.Module) -> tuple[ModuleKind, int, int] | None:

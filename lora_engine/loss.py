@@ -7,24 +7,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lora_engine.batches import IGNORED, Example, collate, learned_tokens
+from lora_engine.batches import IGNORED, Example, collate, learned_tokens, read_tokens
 
 
 class LossPath(Protocol):
-    """A way from rows to their loss; every way gives the same numbers."""
+    """A way from rows to their loss; every way of a task gives the same numbers."""
+
+    def learned(self, examples: list[Example]) -> float:
+        """How much is learned from ``examples``: what their loss is divided by."""
+
+    def tokens(self, examples: list[Example]) -> int:
+        """How many tokens the model reads and writes for ``examples``, padding left aside."""
 
     def batches(self, examples: list[Example]) -> Iterator[list[Example]]:
         """Cut the rows of an update into batches that one forward pass takes."""
 
     def loss_sum(self, examples: list[Example]) -> Tensor:
-        """Cross-entropy, in nats, summed over the learned positions of ``examples``.
-
-        The token at position t is predicted from the positions before t.
-        """
+        """Cross-entropy, in nats, summed over what is learned from ``examples``."""
 
 
 class PaddedPath:
-    """The reference: rows padded to the longest, full logits in float32."""
+    """The reference for language models: rows padded to the longest, full logits in float32.
+
+    The token at position t is predicted from the positions before t.
+    """
 
     def __init__(
         self,
@@ -40,6 +46,14 @@ class PaddedPath:
         self._pad_id = pad_id
         self._batch_size = batch_size
         self._device = device
+
+    def learned(self, examples: list[Example]) -> float:
+        """See ``LossPath``: tokens."""
+        return learned_tokens(examples)
+
+    def tokens(self, examples: list[Example]) -> int:
+        """See ``LossPath``."""
+        return read_tokens(examples)
 
     def batches(self, examples: list[Example]) -> Iterator[list[Example]]:
         """``batch_size`` rows at a time."""
@@ -61,10 +75,10 @@ class PaddedPath:
 
 @torch.no_grad()
 def mean_loss(path: LossPath, updates: Iterable[list[Example]]) -> float:
-    """Mean cross-entropy, in nats, per learned token of all rows."""
-    total, tokens = 0.0, 0
+    """Mean cross-entropy, in nats, of all that is learned from all rows."""
+    total, learned = 0.0, 0.0
     for examples in updates:
         for batch in path.batches(examples):
             total += float(path.loss_sum(batch))
-            tokens += learned_tokens(batch)
-    return total / tokens
+            learned += path.learned(batch)
+    return total / learned

@@ -7,9 +7,8 @@ from pathlib import Path
 from lora_engine.adapter import Adapter, attach
 from lora_engine.config import TrainConfig
 from lora_engine.errors import DataError
-from lora_engine.fast.packed import choose_path
 from lora_engine.loss import mean_loss
-from lora_engine.model import choose_device, choose_dtype, load_base
+from lora_engine.model import choose_device, choose_dtype
 from lora_engine.prepare import prepare
 from lora_engine.progress import Progress, Report
 
@@ -22,7 +21,8 @@ def validation_losses(
     report: Report,
     device: str = "auto",
 ) -> list[float]:
-    """Each adapter's mean loss, in nats per learned token, on the validation share of ``config``.
+    """Each adapter's mean loss on the validation share of ``config``, in nats per learned token,
+    or per row of a classifier.
 
     The share is drawn with the run's own seed, so these are the rows that were held out then.
 
@@ -32,14 +32,15 @@ def validation_losses(
     place = choose_device(device)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         work = prepare(config, home, Path(folder), report)
-        if not work.validation_rows:
+        if not work.validation:
             raise DataError("no rows were held out in its run")
         losses = []
         for number, adapter in enumerate(adapters, start=1):
             report(Progress(phase="evaluating", message=f"Measuring, {number} of {len(adapters)}"))
-            model = load_base(work.model.path, place, choose_dtype(config.precision, place))
+            dtype = choose_dtype(config.precision, place)
+            model = work.task.load(work.model.path, place, dtype, work.words)
             attach(model, adapter)
             model.eval()
-            path = choose_path(model, config, work.pad_id, place, work.longest)
-            losses.append(mean_loss(path, work.validation_examples()))
+            path = work.task.path(model, config, work.words, place, work.longest)
+            losses.append(mean_loss(path, work.validation.in_order()))
     return losses

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from lora_engine.config import Precision, Quantization
 from lora_engine.errors import ModelError
-from lora_engine.inspection import meta_model
+from lora_engine.inspection import AUTO_CLASSES, meta_model
 from lora_engine.quantization import keep_trainable, quantization_settings
 
 FAST_BF16 = ("amx_bf16", "avx512_bf16", "bf16")
@@ -49,30 +49,65 @@ def choose_dtype(
     return torch.float32
 
 
+def dtype_for_answers(device: torch.device) -> torch.dtype:
+    """float32 on a CPU, where other tools answer in it as well; bf16 where the device likes it."""
+    return torch.float32 if device.type == "cpu" else choose_dtype("auto", device)
+
+
 def load_base(
-    folder: Path, device: torch.device, dtype: torch.dtype, quantization: Quantization = "none"
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: Quantization = "none",
+    *,
+    task: str = "chat",
+    **config: Any,
 ) -> PreTrainedModel:
-    """The causal language model in ``folder``, frozen, in evaluation mode.
+    """The model in ``folder`` with the head for ``task``, frozen, in evaluation mode.
+
+    ``config`` changes settings of the model's own config, such as ``num_labels``.
 
     Raises:
         ModelError: the folder's files do not make a model.
     """
+    model, _ = load_with_missing(folder, device, dtype, quantization, task=task, **config)
+    return model
+
+
+def load_with_missing(
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: Quantization = "none",
+    *,
+    task: str,
+    **config: Any,
+) -> tuple[PreTrainedModel, frozenset[str]]:
+    """As ``load_base``, with the names of the parameters that the folder does not have."""
     disable_progress_bar()  # the page has its own
     options: dict[str, Any] = {}
     if quantization != "none":
-        settings = quantization_settings(quantization, dtype, meta_model(folder))
+        shape = meta_model(folder, task, config.get("num_labels", 2))
+        settings = quantization_settings(quantization, dtype, shape)
         options = {"quantization_config": settings, "device_map": {"": device}}
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
+        model, loaded = AUTO_CLASSES[task].from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **options,
+            **config,
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {error}") from error
     if not options:  # a quantised model is on its device already and cannot be moved
-        model.to(device)  # type: ignore[arg-type]
+        model.to(device)
     keep_trainable(model)
     model.requires_grad_(False).eval()
-    return model
+    missing = {*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])}
+    return model, frozenset(missing)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -84,6 +119,12 @@ def load_tokenizer(folder: Path) -> Any:
     if not tokenizer.is_fast:
         raise ModelError(f"The model in {folder} has no tokenizer.json, which is needed here.")
     return tokenizer
+
+
+def padding_id(tokenizer: Any) -> int:
+    """The token that fills shorter rows; the end token where the tokenizer has none for it."""
+    found = tokenizer.pad_token_id
+    return int(found if found is not None else tokenizer.eos_token_id or 0)
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

@@ -16,6 +16,7 @@ from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.memory import peak_memory_mb
 from lora_engine.prepare import Work
 from lora_engine.profile import ModelProfile, ParameterCount
+from lora_engine.tasks.base import Task
 
 README = """# {title}
 
@@ -36,13 +37,8 @@ Every measured value is in `metrics.json`, every setting in `train_config.json`.
 ## How to load it
 With PEFT, from this folder unpacked as `adapter/`:
 
-```python
-{snippet}
-```
+{usage}
 {base_note}
-Ask it through the model's chat template, as it was trained:
-`tokenizer.apply_chat_template([{{"role": "user", "content": "…"}}], add_generation_prompt=True)`.
-
 With LoRA Workbench: `python -m lora_engine compare --adapter adapter/ --prompt "…"`.
 The files are in PEFT's format (`adapter_config.json`, `adapter_model.safetensors`), which
 vLLM, transformers and other tools that take a LoRA adapter read as well.
@@ -57,14 +53,17 @@ def collect_metrics(
     plan: Plan,
     device: torch.device,
 ) -> dict[str, Any]:
-    """The run in numbers: losses in nats per learned token, times in seconds, memory in MB."""
+    """The run in numbers: losses in nats per learned token (classifiers: per row), times in
+    seconds, memory in MB."""
+    rows = len(work.training) + len(work.validation)
     evals = [loss for _, loss in state.eval_losses]
     best = min(state.eval_losses, key=lambda found: found[1], default=(None, None))
     return {
-        "rows": len(work.train_rows) + len(work.validation_rows),
-        "train_rows": len(work.train_rows),
-        "validation_rows": len(work.validation_rows),
-        "rows_left_out": work.dataset.total_rows - len(work.train_rows) - len(work.validation_rows),
+        **work.task.about(),
+        "rows": rows,
+        "train_rows": len(work.training),
+        "validation_rows": len(work.validation),
+        "rows_left_out": work.dataset.total_rows - rows,
         "rows_cut": work.encoded.rows_cut,
         "answers_not_learned": work.encoded.missed_answers,
         "trainable": counts.trainable,
@@ -102,6 +101,7 @@ def write_adapter(
     adapter.save(
         model, unfinished, config.lora, profile, work.model.published_as, work.model.revision
     )
+    work.task.leave(unfinished, metrics)
     _write_json(unfinished / "train_config.json", config.to_json())
     _write_json(unfinished / "metrics.json", metrics)
     (unfinished / "README.md").write_text(_readme(config, profile, work, metrics), "utf-8")
@@ -133,8 +133,8 @@ def _readme(config: TrainConfig, profile: ModelProfile, work: Work, metrics: dic
         tokens=metrics["tokens"],
         seconds=metrics["seconds"],
         stopped=", stopped early by hand" if metrics["stopped"] else "",
-        outcome=_outcome(metrics),
-        snippet=_snippet(source),
+        outcome=_outcome(metrics, work.task),
+        usage=work.task.usage(source, work.words),
         base_note=f"\n{work.model.note}\n" if work.model.note else "",
     )
 
@@ -169,33 +169,30 @@ def _beside_rows(metrics: dict[str, Any]) -> str:
     return "".join(f", {metrics[key]:,} {words}" for key, words in said.items() if metrics[key])
 
 
-def _outcome(metrics: dict[str, Any]) -> str:
+def _outcome(metrics: dict[str, Any], task: Task) -> str:
+    scores = "".join(
+        f"- On {measured['rows']:,} {name} rows of {measured['dataset']}: "
+        f"{task.outcome(measured)}.\n"
+        for name in ("validation", "test")
+        if (measured := metrics[name])
+    )
     losses = (
         f"The training loss went from {metrics['loss_first']:.3f} in the first update to "
         f"{metrics['loss_last']:.3f} in the last."
     )
     if metrics["eval_loss_before"] is None:
-        return f"{losses} No rows were held out, so nothing says how it does on new ones."
+        unknown = (
+            "" if scores else " No rows were held out, so nothing says how it does on new ones."
+        )
+        return f"{scores}{losses}{unknown}"
     return (
-        f"On rows that were not trained on, the loss went from "
+        f"{scores}On rows that were not trained on, the loss went from "
         f"{metrics['eval_loss_before']:.3f} (base model) to {metrics['eval_loss_after']:.3f} "
-        f"nats per token; lowest {metrics['eval_loss_best']:.3f} after update "
+        f"nats per {task.unit}; lowest {metrics['eval_loss_best']:.3f} after update "
         f"{metrics['eval_loss_best_step']}. {losses}"
     )
 
 
-def _snippet(base_model: str) -> str:
-    return "\n".join(
-        (
-            "from peft import PeftModel",
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            "",
-            f"tokenizer = AutoTokenizer.from_pretrained({base_model!r})",
-            f"base = AutoModelForCausalLM.from_pretrained({base_model!r})",
-            'model = PeftModel.from_pretrained(base, "adapter/")',
-        )
-    )
-
-
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")

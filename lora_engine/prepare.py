@@ -1,89 +1,129 @@
-"""Bring model and data together: a run's rows as tokens, split into training and validation."""
+"""Bring model and data together: a run's rows as examples of its task, split into shares."""
 
-import sys
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lora_engine import catalog
-from lora_engine.batches import Example
 from lora_engine.config import TrainConfig
-from lora_engine.data.encode import Encoded, encode_dataset, split
+from lora_engine.data.encode import Encoded, split
+from lora_engine.data.labels import MOST_LABELS, TooManyLabelsError, counted
 from lora_engine.data.library import Dataset, Library
-from lora_engine.folders import read_config
+from lora_engine.data.nouns import Sample
+from lora_engine.data.roles import check_roles, task_of
+from lora_engine.errors import DataError
+from lora_engine.folders import most_positions, read_config
+from lora_engine.inspection import model_task
 from lora_engine.model import load_tokenizer
 from lora_engine.progress import Progress, Report
+from lora_engine.share import Share
+from lora_engine.tasks.base import Task, Words
+from lora_engine.tasks.choice import choose_task
+from lora_engine.tasks.registry import TASKS
 
 
 @dataclass(frozen=True)
 class Work:
     """Everything a run needs besides the model itself."""
 
+    task: Task
     model: catalog.ModelFolder
-    tokenizer: Any
+    words: Words
     dataset: Dataset
     encoded: Encoded
-    train_rows: list[int]
-    """Positions in ``encoded.dataset``."""
-    validation_rows: list[int]
-    max_length: int
-    """Tokens at which rows are cut: the setting's, or what the model has positions for."""
-
-    @property
-    def pad_id(self) -> int:
-        """Any token will do: padding is masked and never learned."""
-        return int(self.tokenizer.pad_token_id or 0)
+    training: Share
+    validation: Share
+    test: Share | None
+    """Rows of a file of their own, to measure with at the end."""
 
     @property
     def longest(self) -> int:
         """Tokens of the longest row, as it is trained on."""
-        return min(self.encoded.longest, self.max_length)
-
-    def train_examples(self, rows: list[int]) -> list[Example]:
-        """The training rows at positions ``rows`` of the training share."""
-        return self._examples([self.train_rows[row] for row in rows])
-
-    def validation_examples(self, at_once: int = 64) -> Iterator[list[Example]]:
-        """The validation rows, some at a time."""
-        for start in range(0, len(self.validation_rows), at_once):
-            yield self._examples(self.validation_rows[start : start + at_once])
-
-    def _examples(self, rows: list[int]) -> list[Example]:
-        columns = self.encoded.dataset[rows]
-        return [
-            {"input_ids": input_ids, "labels": labels}
-            for input_ids, labels in zip(columns["input_ids"], columns["labels"], strict=True)
-        ]
+        return min(self.encoded.longest, self.words.max_length)
 
 
 def prepare(config: TrainConfig, home: Path, out_dir: Path, report: Report) -> Work:
-    """Find the model and the data of ``config`` and turn the rows into tokens.
+    """Find the model and the data of ``config`` and turn the rows into examples.
 
     Raises:
-        WorkbenchError: the model or the data cannot be used.
+        WorkbenchError: the model or the data cannot be used, or not together.
     """
     library = Library(home)
     dataset = library.resolve(config.dataset)
+    test_set = library.resolve(config.test_dataset) if config.test_dataset else None
+    roles = check_roles(config.roles, dataset.columns) if config.roles else dataset.roles
     model = catalog.resolve(config.base_model, home, report)
-    tokenizer = load_tokenizer(model.path)
-    max_length = min(config.max_length, _most_positions(model.path))
+    settings = read_config(model.path)
+    words = Words(
+        load_tokenizer(model.path), min(config.max_length, most_positions(settings)), settings
+    )
+    name = choose_task(config.task, task_of(roles), model_task(model.path))
+    task = TASKS[name].of_run(name, config, _label_counts(library, dataset, roles))
     report(Progress(phase="preparing", message="Turning rows into tokens"))
-    encoded = encode_dataset(
-        library.samples(dataset.dataset_id, roles=config.roles),
-        tokenizer,
-        max_length=max_length,
-        cache_dir=out_dir / "tokens",
+    whole = _encode(task, words, library, dataset, roles, out_dir / "tokens")
+    train_rows, validation_rows = split(
+        whole.encoded.dataset, config.validation_share, config.seed, evenly=task.evenly
     )
-    train_rows, validation_rows = split(encoded.dataset, config.validation_share, config.seed)
+    test = None
+    if test_set:
+        test = _encode_test(task, words, library, test_set, roles, out_dir / "test-tokens")
     return Work(
-        model, tokenizer, dataset, encoded, list(train_rows), list(validation_rows), max_length
+        task=task,
+        model=model,
+        words=words,
+        dataset=dataset,
+        encoded=whole.encoded,
+        training=replace(whole, rows=list(train_rows)),
+        validation=replace(whole, rows=list(validation_rows)),
+        test=test,
     )
 
 
-def _most_positions(folder: Path) -> int:
-    """The longest row that a model has positions for, as its config.json tells."""
-    config = read_config(folder)
-    config = config.get("text_config") or config
-    known = (config.get(name) for name in ("max_position_embeddings", "n_positions", "seq_length"))
-    return next((int(found) for found in known if found), sys.maxsize)
+def _encode(
+    task: Task,
+    words: Words,
+    library: Library,
+    dataset: Dataset,
+    roles: dict[str, str],
+    cache_dir: Path,
+) -> Share:
+    """All rows of a data set as one share."""
+
+    def samples() -> Iterator[Sample]:
+        return library.samples(dataset.dataset_id, roles=roles)
+
+    encoded = task.encode(samples(), words, cache_dir)
+    return Share(dataset.name, encoded, list(range(len(encoded.dataset))), samples)
+
+
+def _encode_test(
+    task: Task,
+    words: Words,
+    library: Library,
+    dataset: Dataset,
+    roles: dict[str, str],
+    cache_dir: Path,
+) -> Share:
+    """The rows to test with: by the columns of the training data, else by their own names."""
+    if not set(roles.values()) <= set(dataset.columns):
+        if dataset.roles.keys() != roles.keys():
+            raise DataError(
+                f"The test data “{dataset.name}” has no columns for {', '.join(roles)}; give it "
+                "the columns of the training data."
+            )
+        roles = dataset.roles
+    try:
+        return _encode(task, words, library, dataset, roles, cache_dir)
+    except DataError as error:
+        raise DataError(f"The test data “{dataset.name}” cannot be used: {error}") from None
+
+
+def _label_counts(library: Library, dataset: Dataset, roles: dict[str, str]) -> dict[str, int]:
+    """Label → usable rows; empty where the roles name no label."""
+    if roles == dataset.roles or "label" not in roles:
+        return dataset.label_counts if "label" in roles else {}
+    counts = Counter(row.label for row in library.samples(dataset.dataset_id, roles=roles))
+    if len(counts) > MOST_LABELS:
+        raise TooManyLabelsError
+    return counted(counts)

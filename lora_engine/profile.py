@@ -15,6 +15,8 @@ from lora_engine.errors import ModelError, SettingsError
 ModuleKind = Literal["Linear", "Conv1D", "Embedding", "Conv1d", "Conv2d"]
 LINEAR_KINDS = ("Linear", "Conv1D")
 ALL_LINEAR = "all-linear"
+PROFILE_LABELS = 2
+"""Labels of a classifier whose profile is kept; the head's last layer is found by them."""
 
 
 class TensorInfo(NamedTuple):
@@ -153,6 +155,19 @@ class ModelProfile(BaseModel):
                     "lora.modules_to_save", f"This model has no module named {name!r} to save."
                 )
         return names
+
+    def with_labels(self, count: int) -> "ModelProfile":
+        """The profile of a classifier of two labels, for ``count`` labels."""
+        if self.task != "classification" or count == PROFILE_LABELS:
+            return self
+        tensors = (
+            tensor._replace(shape=(count, *tensor.shape[1:]))
+            if _is_inside(tensor.name, self.always_saved) and tensor.shape[0] == PROFILE_LABELS
+            else tensor
+            for tensor in self.tensors
+        )
+        # constructed, not copied: a copy would keep the totals of two labels
+        return ModelProfile.model_construct(**dict(self) | {"tensors": tuple(tensors)})
 
     def has_module(self, name: str) -> bool:
         """Whether a module with parameters has this last name."""

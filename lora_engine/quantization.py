@@ -14,6 +14,7 @@ from transformers import BitsAndBytesConfig
 
 from lora_engine.config import Quantization
 from lora_engine.errors import ModelError, SettingsError
+from lora_engine.inspection import fresh_heads
 from lora_engine.lora.inject import adapted
 from lora_engine.lora.layers import LoRALayer
 
@@ -32,12 +33,17 @@ def quantization_settings(
             "Quantised bases need the package bitsandbytes: install it with "
             "`pip install -c constraints.txt -e .[quantized]`, or choose no quantisation."
         )
-    head = cast(Any, model).get_output_embeddings()
+    head, fresh = cast(Any, model).get_output_embeddings(), fresh_heads(model)
     kept = [
         path
         for path, layer in model.named_modules()
         if isinstance(layer, nn.Linear)
-        and (layer is head or layer.in_features % 64 or layer.out_features % 32)
+        and (
+            layer is head
+            or path.partition(".")[0] in fresh
+            or layer.in_features % 64
+            or layer.out_features % 32
+        )
     ]
     if kind == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)

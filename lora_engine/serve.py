@@ -90,7 +90,7 @@ class Service:
                 self._home,
                 lambda progress: self._tell(number, "status", message=progress.message),
             )
-            self._speaker = base_model, Speaker(folder.path, choose_device(self._device))
+            self._speaker = base_model, Speaker.load(folder.path, choose_device(self._device))
         return self._speaker[1]
 
     def _row(self, speaker: Speaker, row: dict[str, Any]) -> Row:

@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from transformers import get_scheduler, set_seed
 
-from lora_engine.batches import Plan, learned_tokens
+from lora_engine.batches import Plan
 from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import TrainConfig
-from lora_engine.fast.packed import choose_path
-from lora_engine.inspection import build_profile
+from lora_engine.evaluate import measure
 from lora_engine.lora.inject import inject
 from lora_engine.loss import mean_loss
 from lora_engine.memory import peak_memory_mb
-from lora_engine.model import choose_device, choose_dtype, load_base
+from lora_engine.model import choose_device, choose_dtype
 from lora_engine.noise import add_embedding_noise
 from lora_engine.optimizer import make_optimizer
 from lora_engine.outcome import collect_metrics, write_adapter
@@ -51,7 +50,8 @@ def train(
 ) -> TrainResult:
     """Train an adapter and write ``out_dir/adapter/``, ``out_dir/adapter.zip`` and checkpoints.
 
-    An update's loss is the mean over its learned tokens, whatever the batch size. With
+    The task of the run decides what is learned (``lora_engine.tasks``). An update's loss is the
+    mean over its learned tokens, or rows with a label, whatever the batch size. With
     ``resume`` the run goes on from ``out_dir/checkpoint`` where there is one. On the CPU a run
     is deterministic for its seed, and a resumed run ends where an uninterrupted one would.
 
@@ -64,11 +64,12 @@ def train(
     work = prepare(config, home, out_dir, report)
     report(Progress(phase="preparing", message="Loading the model"))
     dtype = choose_dtype(config.precision, place, trains_weights=config.lora.method != "lora")
-    model = load_base(work.model.path, place, dtype, config.quantization)
-    profile = build_profile(work.model.path, config.base_model)
+    task = work.task
+    model = task.load(work.model.path, place, dtype, work.words, config.quantization)
+    profile = task.profile(work.model.path, config.base_model)
     inject(model, config.lora, profile)
     if config.lora.init_lora_weights == "loftq":
-        original = load_base(work.model.path, torch.device("cpu"), torch.float32)
+        original = task.load(work.model.path, torch.device("cpu"), torch.float32, work.words)
         lost, left = start_from_what_was_lost(model, original)
         del original
         report(
@@ -81,9 +82,9 @@ def train(
         model.activation_checkpointing_enable({"use_reentrant": False})
     if config.neftune_noise_alpha:
         add_embedding_noise(model, config.neftune_noise_alpha)
-    path = choose_path(model, config, work.pad_id, place, work.longest)
+    path = task.path(model, config, work.words, place, work.longest)
 
-    plan = Plan.of(config, len(work.train_rows))
+    plan = Plan.of(config, len(work.training))
     optimizer = make_optimizer(model, config)
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     scheduler = get_scheduler(
@@ -111,11 +112,11 @@ def train(
         )
 
     def evaluate() -> None:
-        if not work.validation_rows:
+        if not work.validation:
             return
         tell("evaluating", "Measuring on rows that are not trained on")
         model.eval()
-        loss = mean_loss(path, work.validation_examples())
+        loss = mean_loss(path, work.validation.in_order())
         model.train()
         state.eval_losses.append((state.step, loss))
         tell("evaluating", eval_loss=loss)
@@ -130,14 +131,14 @@ def train(
         if stopped := should_stop():
             break
         began = time.perf_counter()
-        examples = work.train_examples(plan.update(state.step))
-        update_tokens = learned_tokens(examples)
+        examples = work.training.examples(plan.update(state.step))
+        learned = path.learned(examples)
         update_loss = 0.0
         for batch in path.batches(examples):
-            loss = path.loss_sum(batch) / update_tokens
+            loss = path.loss_sum(batch) / learned
             loss.backward()
             update_loss += loss.item()
-        state.tokens += sum(len(example["input_ids"]) for example in examples)
+        state.tokens += path.tokens(examples)
         if config.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(trainable, config.max_grad_norm)
         optimizer.step()
@@ -163,6 +164,7 @@ def train(
             evaluate()
     counts = count_parameters(profile, config.lora)
     metrics = collect_metrics(model, counts, work, state, plan, place)
+    metrics |= measure(model, path, work, lambda message: tell("evaluating", message))
     return TrainResult(
         write_adapter(model, out_dir, config, profile, work, metrics), metrics, stopped
     )

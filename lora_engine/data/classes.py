@@ -31,9 +31,10 @@ class Reader:
     """
 
     def __init__(self, tokenizer: Any, max_length: int, *, with_types: bool) -> None:
+        """``with_types``: whether the model asks which text each token belongs to."""
         self._tokenizer = tokenizer
         self._max_length = max_length
-        self._with_types = with_types
+        self.with_types = with_types
         self.separates = self._separates()
 
     def __call__(self, texts: Sequence[tuple[str, str]]) -> list[Reading]:
@@ -70,11 +71,11 @@ class Reader:
             [other for _, other in texts] if paired else None,
             split_special_tokens=True,
             return_attention_mask=False,
-            return_token_type_ids=self._with_types,
+            return_token_type_ids=self.with_types,
             verbose=False,
             **cut,
         )
-        types = encoded["token_type_ids"] if self._with_types else [[]] * len(texts)
+        types = encoded["token_type_ids"] if self.with_types else [[]] * len(texts)
         return list(zip(encoded["input_ids"], types, strict=True))
 
     def _separates(self) -> bool:
@@ -86,11 +87,11 @@ class Reader:
 class ClassMaker:
     """Makes examples of texts with a label; ``labels`` holds one number, the class."""
 
-    def __init__(self, reader: Reader, labels: Sequence[str], *, with_types: bool) -> None:
+    def __init__(self, reader: Reader, labels: Sequence[str]) -> None:
         self._reader = reader
         self._classes: Mapping[str, int] = {label: i for i, label in enumerate(labels)}
         self.columns: tuple[str, ...] = ("input_ids", "labels")
-        if with_types:
+        if reader.with_types:
             self.columns += ("token_type_ids",)
         self.tally = Tally()
 
@@ -114,7 +115,7 @@ class ClassMaker:
             self.tally.learned += 1
             self.tally.tokens += len(reading.ids)
             example = {"input_ids": reading.ids, "labels": [known], "line": sample.line}
-            if "token_type_ids" in self.columns:
+            if self._reader.with_types:
                 example["token_type_ids"] = reading.types
             yield example | {"group": group_of(sample)}
 

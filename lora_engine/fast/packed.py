@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lora_engine.batches import IGNORED, Example
+from lora_engine.batches import IGNORED, Example, learned_tokens, read_tokens
 from lora_engine.config import TrainConfig
 from lora_engine.fast import attention
 from lora_engine.fast.head_loss import head_loss
@@ -32,6 +32,14 @@ class PackedPath:
         self._device = device
         self._head = model.get_output_embeddings()
         model.set_attn_implementation(attention.NAME)
+
+    def learned(self, examples: list[Example]) -> float:
+        """See ``LossPath``: tokens."""
+        return learned_tokens(examples)
+
+    def tokens(self, examples: list[Example]) -> int:
+        """See ``LossPath``."""
+        return read_tokens(examples)
 
     def batches(self, examples: list[Example]) -> Iterator[list[Example]]:
         """Fill packs of PACK_TOKENS with the longest rows first."""

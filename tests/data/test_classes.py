@@ -22,7 +22,7 @@ def labelled(
     words: PreTrainedTokenizerFast, folder: Path, *samples: Sample, max_length: int = 64
 ) -> Encoded:
     reader = Reader(words, max_length, with_types=True)
-    return encode(samples, ClassMaker(reader, ("no", "yes"), with_types=True), cache_dir=folder)
+    return encode(samples, ClassMaker(reader, ("no", "yes")), cache_dir=folder)
 
 
 def test_a_pair_is_read_as_the_tokenizer_reads_it(

@@ -29,7 +29,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def speaker(folder: Path) -> Speaker:
-    return Speaker(folder, torch.device("cpu"))
+    return Speaker.load(folder, torch.device("cpu"))
 
 
 def make_adapter(folder: Path, out: Path, seed: int, bias: Any = "none") -> Adapter:

@@ -63,7 +63,7 @@ def test_every_method_learns_and_its_files_give_the_trained_model(
     read = adapter.read(run.tmp_path / "out" / "adapter.zip")
     again = load_base(model_folder, CPU, torch.float32, changes.get("quantization", "none"))
     adapter.attach(again, read)
-    found = mean_loss(PaddedPath(again.eval(), 0, 8, CPU), run.work().validation_examples())
+    found = mean_loss(PaddedPath(again.eval(), 0, 8, CPU), run.work().validation.in_order())
     assert found == pytest.approx(metrics["eval_loss_after"], rel=1e-3)
 
 
