@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from lora_engine.errors import ModelError
 from lora_engine.folders import check_folder, read_config
 from lora_engine.hub import Hub, is_hub_id, revision
-from lora_engine.profile import ModelProfile
+from lora_engine.profile import PROFILE_LABELS, ModelProfile
 from lora_engine.progress import Progress, Report
 from lora_engine.starters import STARTERS, Starter, shipped_profile
 from lora_engine.starters.fetch import fetch, is_ready
@@ -38,7 +38,8 @@ class ModelInfo(BaseModel):
     id: str
     """What ``base_model`` is set to: a starter id, a folder or a hub id."""
     title: str
-    task: Literal["chat", "classification"]
+    task: Literal["chat", "classification", "seq2seq"]
+    """What it was made for; a chat model can learn to classify as well."""
     parameters: int
     ready: bool
     """Whether it is on this machine already, whole."""
@@ -64,6 +65,7 @@ class Remembered(BaseModel):
 
     id: str
     parameters: int
+    task: Literal["chat", "classification", "seq2seq"] = "chat"
 
 
 def is_starter(base_model: str) -> bool:
@@ -96,7 +98,8 @@ def remember(base_model: str, home: Path, hub: Hub = PUBLIC_HUB) -> None:
     base_model = base_model.strip()
     if is_starter(base_model):
         return
-    used = Remembered(id=base_model, parameters=profile(base_model, home, hub).total_parameters)
+    seen = profile(base_model, home, hub)
+    used = Remembered(id=base_model, parameters=seen.total_parameters, task=seen.task)
     with FileLock(home / ".models.lock"):
         others = [other for other in _read_used(home) if other.id != base_model]
         rows = [row.model_dump() for row in [used, *others][:REMEMBERED]]
@@ -144,29 +147,46 @@ def config_folder(base_model: str, home: Path, hub: Hub = PUBLIC_HUB) -> Path:
     return path
 
 
-def profile(base_model: str, home: Path, hub: Hub = PUBLIC_HUB) -> ModelProfile:
+def profile(
+    base_model: str,
+    home: Path,
+    hub: Hub = PUBLIC_HUB,
+    *,
+    task: str | None = None,
+    num_labels: int = PROFILE_LABELS,
+) -> ModelProfile:
     """What can be adapted in a model, from ``home/profiles`` where it is known.
 
-    A starter's profile ships with the project. Any other is made once, in a child process that
-    builds the model on the meta device, and again when its config.json changes.
+    A starter's profile ships with the project. Any other is made once a task, in a child process
+    that builds the model on the meta device, and again when its config.json changes.
+
+    Args:
+        base_model: a starter id, a folder or a hub id.
+        home: the data folder.
+        hub: where hub ids are looked up.
+        task: what is to be learned, as ``tasks.choice.choose_task`` says; it decides the head.
+            None means what the model was made for.
+        num_labels: labels of a classifier; no other number needs a new look at the model.
 
     Raises:
         ModelError: as ``resolve``, or the model is of no kind that can be trained here.
     """
     base_model = base_model.strip()
+    task = "chat" if task == "text" else task
     if is_starter(base_model):
-        return shipped_profile(base_model)
+        return shipped_profile(base_model, task).with_labels(num_labels)
     config = config_folder(base_model, home, hub)
     form = json.dumps(ModelProfile.model_json_schema(), sort_keys=True)  # an old form is no match
     key = hashlib.sha256()
-    for part in (form.encode(), base_model.encode(), (config / "config.json").read_bytes()):
+    named = (form.encode(), base_model.encode(), (task or "").encode())
+    for part in (*named, (config / "config.json").read_bytes()):
         key.update(hashlib.sha256(part).digest())
     kept = home / "profiles" / f"{key.hexdigest()[:32]}.json"
     if not kept.is_file():
-        made = _inspect(base_model, config, home)
+        made = _inspect(base_model, config, home, task)
         kept.parent.mkdir(parents=True, exist_ok=True)
         _write(kept, made.model_dump_json())
-    return ModelProfile.read(kept)
+    return ModelProfile.read(kept).with_labels(num_labels)
 
 
 def _find(base_model: str) -> Starter | Path | str:
@@ -192,10 +212,10 @@ def _find(base_model: str) -> Starter | Path | str:
     )
 
 
-def _inspect(base_model: str, config: Path, home: Path) -> ModelProfile:
+def _inspect(base_model: str, config: Path, home: Path, task: str | None) -> ModelProfile:
     """Profile a model whose config lies in ``config``, in a child that may load torch."""
     command = (sys.executable, "-X", "utf8", "-m", "lora_engine", "inspect", "--json")
-    options = (f"--model={config}", f"--data-dir={home}")
+    options = [f"--model={config}", f"--data-dir={home}", *([f"--task={task}"] if task else [])]
     try:
         child = subprocess.run(
             [*command, *options],
@@ -235,7 +255,7 @@ def _info(used: Remembered, hub: Hub) -> ModelInfo:
     return ModelInfo(
         id=used.id,
         title=found.name if isinstance(found, Path) else used.id,
-        task="chat",
+        task=used.task,
         parameters=used.parameters,
         ready=ready,
         description=f"The folder {found}." if is_folder else "From the model hub.",

@@ -14,6 +14,7 @@ from lora_engine.adapter import Adapter
 from lora_engine.class_loss import PaddedClasses
 from lora_engine.config import Quantization
 from lora_engine.data.classes import Reader
+from lora_engine.errors import ModelError
 from lora_engine.folders import most_positions, read_config
 from lora_engine.lora.switch import Switchboard
 from lora_engine.model import dtype_for_answers, load_tokenizer, load_with_missing, padding_id
@@ -49,16 +50,11 @@ class Question:
 class Judge:
     """A base model in memory that sorts texts with and without adapters."""
 
-    def __init__(
-        self, folder: Path, head: Head, device: torch.device, longest: int = LONGEST_TEXT
-    ) -> None:
-        config = read_config(folder)
-        tokenizer = load_tokenizer(folder)
-        pad_id = padding_id(tokenizer)
+    def __init__(self, folder: Path, head: Head, device: torch.device) -> None:
         self.labels = head.labels
-        self._reader = Reader(
-            tokenizer, min(longest, most_positions(config)), with_types=reads_types(config)
-        )
+        self._config = read_config(folder)
+        self._tokenizer = load_tokenizer(folder)
+        pad_id = padding_id(self._tokenizer)
         dtype = dtype_for_answers(device)
         self._model = load_classifier(folder, device, dtype, head, pad_id)
         self._switchboard = Switchboard(self._model)
@@ -70,8 +66,11 @@ class Judge:
         Raises:
             AdapterError: an adapter does not fit the base model.
         """
-        readings = self._reader([(each.text, each.text_pair) for each in questions])
-        types = ("token_type_ids",) if self._reader.with_types else ()
+        lengths = [longest_text(each.adapter) for each in questions if each.adapter]
+        longest = min(max(lengths, default=LONGEST_TEXT), most_positions(self._config))
+        reader = Reader(self._tokenizer, longest, with_types=reads_types(self._config))
+        readings = reader([(each.text, each.text_pair) for each in questions])
+        types = ("token_type_ids",) if reader.with_types else ()
         examples = [
             {"input_ids": reading.ids or [0]} | dict.fromkeys(types, reading.types or [0])
             for reading in readings
@@ -136,6 +135,27 @@ def head_of(adapter: Adapter, folder: Path) -> Head:
     if len(named) == count:
         return Head(tuple(named[key] for key in sorted(named, key=int)), seed)
     return Head(tuple(f"LABEL_{number}" for number in range(count)), seed)
+
+
+def own_head(folder: Path) -> Head:
+    """The head that the model in ``folder`` brings along.
+
+    Raises:
+        ModelError: it has none.
+    """
+    config = read_config(folder)
+    named: dict[str, str] = config.get("id2label") or {}
+    trained = any("SequenceClassification" in str(a) for a in config.get("architectures") or ())
+    if not trained or not named:
+        raise ModelError(
+            "This model knows no labels yet; choose an adapter that was trained on it."
+        )
+    return Head(tuple(named[key] for key in sorted(named, key=int)), seed=0)
+
+
+def longest_text(adapter: Adapter) -> int:
+    """The most tokens of a text that ``adapter`` was trained with."""
+    return int((adapter.training or {}).get("max_length", LONGEST_TEXT))
 
 
 def split_pair(prompt: str) -> tuple[str, str]:

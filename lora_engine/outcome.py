@@ -176,6 +176,7 @@ def _outcome(metrics: dict[str, Any], task: Task) -> str:
         for name in ("validation", "test")
         if (measured := metrics[name])
     )
+    scores += "\n" if scores else ""
     losses = (
         f"The training loss went from {metrics['loss_first']:.3f} in the first update to "
         f"{metrics['loss_last']:.3f} in the last."

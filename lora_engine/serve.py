@@ -1,8 +1,22 @@
 """The generation child: answers requests over JSON lines on stdin and stdout.
 
-One request at a time. A request names a base model and rows (messages, adapter, strength); what
-comes back are ``status``, ``text``, and at last ``done`` or ``error`` events. ``stop`` may come
-at any time. The base model is loaded once and kept until another is asked for.
+One request at a time. What comes back are ``status`` events, and at last ``done`` or ``error``.
+``stop`` may come at any time. The base model is loaded once and kept until another is asked for.
+
+    → {"id": 1, "op": "answer", "base_model": M, "rows": [{"adapter": null | path, "strength": 1.0,
+       "messages": [{"role", "content"}, …]}, …], "options": {…}, "divergence": true}
+    ← {"id": 1, "event": "text", "row": 0, "text": "all of it so far"}      (many)
+    ← {"id": 1, "event": "done", "texts": […], "divergence": 0.4 | null, "tokens_per_second": 20.1,
+       "stopped": false}
+
+    → {"id": 2, "op": "classify", "base_model": M, "rows": [{"adapter": null | path,
+       "strength": 1.0, "text": "…", "text_pair": ""}, …]}
+    ← {"id": 2, "event": "done", "labels": ["no", "yes"], "probabilities": [[0.5, 0.5], …]}
+
+A row of ``classify`` may also hold its pair as one ``text`` with a tab between the two. Its base
+model (adapter null) is the model with the head that the adapters of the request began from: the
+same each time, but untrained, unless the model brings a head of its own. With no adapter in the
+request the model must bring one.
 """
 
 import argparse
@@ -11,18 +25,28 @@ import logging
 import queue
 import sys
 import threading
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar, cast
 
 from lora_engine import adapter as adapter_files
 from lora_engine import catalog
 from lora_engine.adapter import Adapter
-from lora_engine.data.encode import prompt_ids
+from lora_engine.classify import (
+    Judge,
+    Question,
+    head_of,
+    own_head,
+    split_pair,
+)
 from lora_engine.errors import WorkbenchError
 from lora_engine.generate import Decoding, Row, Speaker
 from lora_engine.model import choose_device
+from lora_engine.progress import Progress
 
 log = logging.getLogger(__name__)
+
+Loaded = TypeVar("Loaded", Speaker, Judge)
 
 
 class Service:
@@ -32,7 +56,7 @@ class Service:
         self._home = home
         self._out = out
         self._device = device
-        self._speaker: tuple[str, Speaker] | None = None
+        self._loaded: tuple[Hashable, Speaker | Judge] | None = None
         self._adapters: dict[tuple[str, int], Adapter] = {}
         self.stopped_before = 0
         """Requests with a smaller id are to end early."""
@@ -41,7 +65,8 @@ class Service:
         """Answer one request; every error becomes one ``error`` event."""
         number = request.get("id")
         try:
-            self._answer(number, request)
+            operations = {"answer": self._answer, "classify": self._classify}
+            operations[request.get("op", "answer")](number, request)
         except WorkbenchError as error:
             self._tell(number, "error", message=str(error))
         except (MemoryError, RuntimeError) as error:
@@ -81,22 +106,57 @@ class Service:
             stopped=answers.stopped,
         )
 
+    def _classify(self, number: Any, request: dict[str, Any]) -> None:
+        rows = request["rows"]
+        adapters = [self._adapter(Path(r["adapter"])) if r.get("adapter") else None for r in rows]
+        base_model = str(request["base_model"])
+        judge = self._judge_for(number, base_model, [a for a in adapters if a is not None])
+        questions = []
+        for row, adapter in zip(rows, adapters, strict=True):
+            text, pair = str(row["text"]), str(row.get("text_pair") or "")
+            text, pair = (text, pair) if pair else split_pair(text)
+            questions.append(Question(text, pair, adapter, float(row.get("strength", 1.0))))
+        found = judge.probabilities(questions)
+        self._tell(number, "done", labels=list(judge.labels), probabilities=found)
+
     def _speaker_for(self, number: Any, base_model: str) -> Speaker:
-        if self._speaker is None or self._speaker[0] != base_model:
-            self._speaker = None  # the old base makes room before the new one comes
+        def load(folder: Path) -> Speaker:
+            return Speaker.load(folder, choose_device(self._device))
+
+        return self._kept(number, base_model, ("answer",), load)
+
+    def _judge_for(self, number: Any, base_model: str, adapters: list[Adapter]) -> Judge:
+        folder = self._folder(number, base_model)
+        heads = [head_of(adapter, folder) for adapter in adapters] or [own_head(folder)]
+        if any(head.labels != heads[0].labels for head in heads):
+            raise WorkbenchError("These adapters have different labels and cannot be compared.")
+
+        def load(folder: Path) -> Judge:
+            return Judge(folder, heads[0], choose_device(self._device))
+
+        return self._kept(number, base_model, ("classify", heads[0]), load)
+
+    def _kept(
+        self, number: Any, base_model: str, how: Hashable, load: Callable[[Path], Loaded]
+    ) -> Loaded:
+        """The model that ``load`` makes of a base model, from memory where it is the last one."""
+        key = base_model, how
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None  # the old base makes room before the new one comes
             self._tell(number, "status", message="Loading the model")
-            folder = catalog.resolve(
-                base_model,
-                self._home,
-                lambda progress: self._tell(number, "status", message=progress.message),
-            )
-            self._speaker = base_model, Speaker.load(folder.path, choose_device(self._device))
-        return self._speaker[1]
+            self._loaded = key, load(self._folder(number, base_model))
+        return cast(Loaded, self._loaded[1])
+
+    def _folder(self, number: Any, base_model: str) -> Path:
+        def report(progress: Progress) -> None:
+            self._tell(number, "status", message=progress.message)
+
+        return catalog.resolve(base_model, self._home, report).path
 
     def _row(self, speaker: Speaker, row: dict[str, Any]) -> Row:
         adapter = self._adapter(Path(row["adapter"])) if row.get("adapter") else None
-        as_text = adapter is not None and (adapter.training or {}).get("task") == "text"
-        ids = prompt_ids(row["messages"], speaker.tokenizer, as_text=as_text)
+        as_text = adapter is not None and adapter.settings.task == "text"
+        ids = speaker.prompt_ids(row["messages"], as_text=as_text)
         return Row(ids, adapter, float(row.get("strength", 1.0)))
 
     def _adapter(self, path: Path) -> Adapter:

@@ -14,6 +14,12 @@ def add(parsers: Parsers) -> None:
     """Add the command."""
     parser = parsers.add("inspect", _inspect, "what can be adapted, counted")
     parser.add_argument("--model", required=True, help="a starter id, a folder or a hub id")
+    parser.add_argument(
+        "--task",
+        choices=("chat", "classification", "seq2seq"),
+        help="default: what the model was made for",
+    )
+    parser.add_argument("--labels", type=int, default=2, metavar="N", help="of a classifier")
     parser.add_argument("--r", type=int, default=8)
     parser.add_argument("--target-modules", nargs="+", metavar="NAME")
     parser.add_argument("--bias", default="none", choices=("none", "all", "lora_only"))
@@ -57,12 +63,12 @@ def _profile(options: argparse.Namespace) -> ModelProfile:
     """A starter's shipped profile, else one made here from the model's config."""
     from lora_engine import catalog
 
-    model, home = options.model, options.data_dir
+    model, home, task = options.model, options.data_dir, options.task
     if is_starter(model):
-        return catalog.profile(model, home)
+        return catalog.profile(model, home, task=task, num_labels=options.labels)
     from lora_engine.inspection import build_profile
 
-    return build_profile(catalog.config_folder(model, home), model)
+    return build_profile(catalog.config_folder(model, home), model, task, options.labels)
 
 
 def _table(profile: ModelProfile, lora: LoraConfig, count: ParameterCount) -> str:

