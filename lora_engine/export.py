@@ -1,34 +1,213 @@
-"""Turn an adapter into a full model that needs no adapter."""
+"""Turn an adapter into a full model that needs no adapter, and check that it answers the same."""
 
+import gc
+import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from transformers import GenerationConfig
 
 from lora_engine import adapter as adapter_files
 from lora_engine import catalog
-from lora_engine.errors import AdapterError
+from lora_engine.derived import check_free
+from lora_engine.errors import AdapterError, SettingsError
+from lora_engine.folders import most_positions, read_config, weight_files
 from lora_engine.lora.inject import merge
 from lora_engine.model import load_base, load_tokenizer
+from lora_engine.progress import Progress, Report
+from lora_engine.tasks.base import Words
+from lora_engine.tasks.registry import TASKS
+
+PROMPTS = (
+    "The lighthouse keeper looked at the sea and said:",
+    "Question: what is seven times eight?\nAnswer:",
+    "def average(numbers):\n    return sum(numbers)",
+)
+LONGEST_PROMPT = 64
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Largest difference of logits that rounding explains, as a share of the largest logit."""
+ROUNDED = "In {dtype} rounding changes about as much as the adapter does; float32 keeps all of it."
+GENERATION = "generation_config.json"
 
 
-def export_merged(path: Path, out: Path, *, home: Path, base_model: str | None = None) -> None:
-    """Write base and adapter, merged in float32, as one model folder (sharded safetensors).
+@dataclass(frozen=True)
+class Form:
+    """How a full model is written."""
+
+    dtype: Literal["base", "float32", "bfloat16"] = "base"
+    """Of the weights; ``base``: as the base model's files are."""
+    max_shard_size: str = "5GB"
+    """The largest safetensors file."""
+
+
+AS_THE_BASE = Form()
+
+
+class MergeReport(BaseModel):
+    """What was written, and how near its answers are to base and adapter apart."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: str
+    dtype: str
+    shards: int
+    """Safetensors files."""
+    mb: float
+    """Their size, in MB of 10**6 bytes."""
+    difference: float
+    """Largest difference of a logit, merged or apart, as a share of the largest logit."""
+    tolerance: float
+    """What ``difference`` may be with this dtype."""
+    adapter_change: float = 0.0
+    """The same measure between the base and the adapter: what the adapter changes at all."""
+    sentence: str
+    note: str = ""
+    """What to mind; empty where there is nothing."""
+
+
+def export_merged(
+    path: Path,
+    out: Path,
+    *,
+    home: Path,
+    report: Report,
+    base_model: str | None = None,
+    form: Form = AS_THE_BASE,
+) -> MergeReport:
+    """Write base and adapter, merged, as one model folder that transformers and vLLM load.
+
+    Sharded safetensors, config, tokenizer with its chat template, generation config. Weights are
+    merged in float32 and kept in the dtype of ``form``. Then the folder is loaded anew and its
+    logits on three prompts compared with those of base and adapter apart; a folder that answers
+    differently is not kept. Needs the memory of one model, in float32 where the dtype is another
+    than the base's.
 
     Raises:
-        WorkbenchError: the adapter or its base cannot be used, or ``out`` has something in it.
+        WorkbenchError: the adapter or its base cannot be used, ``out`` has something in it, or
+            the merged model answers differently.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise AdapterError(f"{out} is not empty; choose a new folder.")
+    check_free(out)
     adapter = adapter_files.read(path)
-    folder = catalog.resolve(base_model or adapter.settings.base_model_name(path), home).path
-    model = load_base(folder, torch.device("cpu"), torch.float32)
+    base_model = base_model or adapter.settings.base_model_name(path)
+    folder = catalog.resolve(base_model, home, report).path
+    config = read_config(folder)
+    words = Words(load_tokenizer(folder), most_positions(config), config)
+    name = adapter.settings.task
+    task = TASKS[name].of_adapter(name, adapter, folder)
+    stored = stored_dtype(folder)
+    kept = stored if form.dtype == "base" else getattr(torch, form.dtype)
+    report(Progress(phase="preparing", message="Loading the model"))
+    load_as = kept if kept == stored else torch.float32
+    model: Any = task.load(folder, torch.device("cpu"), load_as, words)
+    before = _logits(model, words)
     adapter_files.attach(model, adapter)
+    apart = _logits(model.eval(), words)
+
+    report(Progress(phase="saving", message="Merging and saving"))
     merge(model)
-    unfinished = out.with_name(f"{out.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished)
-    load_tokenizer(folder).save_pretrained(unfinished)
-    if out.exists():
-        out.rmdir()
-    unfinished.rename(out)
+    with _unfinished(out) as made:
+        _save(model.to(kept), folder, made, form.max_shard_size)
+        words.tokenizer.save_pretrained(made)
+        del model
+        gc.collect()
+        report(Progress(phase="evaluating", message="Checking the answers"))
+        together = _logits(load_base(made, torch.device("cpu"), kept, task=name), words)
+        found = _report(out, weight_files(made), kept, _apart(together, apart))
+    change = _apart(before, apart)
+    note = ROUNDED.format(dtype=found.dtype) if change < 2 * found.difference else ""
+    return found.model_copy(update={"adapter_change": change, "note": note})
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The dtype in which a model folder keeps most of its weights; float32 for one that is none
+    of float32, float16 and bfloat16.
+    """
+    sizes: dict[str, int] = {}
+    for file in weight_files(folder):
+        with file.open("rb") as opened:
+            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+        for name, entry in header.items():
+            if name != "__metadata__":
+                start, end = entry["data_offsets"]
+                sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + end - start
+    most = max(sizes, key=lambda kind: sizes[kind], default="F32")
+    return {"F16": torch.float16, "BF16": torch.bfloat16}.get(most, torch.float32)
+
+
+@contextmanager
+def _unfinished(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its place when all has gone well."""
+    made = out.with_name(f".{out.name}.part")
+    shutil.rmtree(made, ignore_errors=True)
+    try:
+        yield made
+        if out.exists():
+            out.rmdir()
+        made.rename(out)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _save(model: Any, base: Path, folder: Path, max_shard_size: str) -> None:
+    own = base / GENERATION
+    if own.is_file() and model.can_generate():
+        model.generation_config = GenerationConfig()  # the base's own file follows, as it is
+    try:
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+    except ValueError as error:
+        if max_shard_size in str(error):
+            raise SettingsError(
+                "max_shard_size", f"{max_shard_size!r} is no size; write one like 500MB or 5GB."
+            ) from None
+        raise
+    if own.is_file():
+        shutil.copyfile(own, folder / GENERATION)
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, words: Words) -> Tensor:
+    """The logits for ``PROMPTS``, one after another: positions (or prompts) × outputs, float32."""
+    found = []
+    for prompt in PROMPTS:
+        ids = words.tokenizer(prompt).input_ids[: min(LONGEST_PROMPT, words.max_length)]
+        inputs = {"input_ids": torch.tensor([ids])}
+        if model.config.is_encoder_decoder:  # type: ignore[union-attr]
+            inputs["labels"] = inputs["input_ids"]  # from which it makes the decoder's inputs
+        logits = model(**inputs).logits.float()
+        found.append(logits.reshape(-1, logits.shape[-1]))
+    return torch.cat(found)
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    """The largest difference as a share of the largest logit; infinite where shapes differ."""
+    if one.shape != other.shape:
+        return float("inf")
+    return float((one - other).abs().max() / other.abs().max())
+
+
+def _report(folder: Path, shards: list[Path], dtype: torch.dtype, difference: float) -> MergeReport:
+    """Raises AdapterError where the difference is more than rounding."""
+    if not difference <= TOLERANCE[dtype]:
+        raise AdapterError(
+            f"The merged model answers differently from base and adapter (by {difference:.1%} of "
+            f"the largest logit; {TOLERANCE[dtype]:.1%} can be rounding), so it was not kept."
+        )
+    mb = sum(file.stat().st_size for file in shards) / 1e6
+    name = str(dtype).removeprefix("torch.")
+    return MergeReport(
+        folder=str(folder),
+        dtype=name,
+        shards=len(shards),
+        mb=mb,
+        difference=difference,
+        tolerance=TOLERANCE[dtype],
+        sentence=f"A model of {mb:,.0f} MB ({name}); merged and apart, its answers differ by "
+        f"{difference:.1e} of the largest logit.",
+    )

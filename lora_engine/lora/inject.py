@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from lora_engine.config import LoraConfig
 from lora_engine.lora.layers import LoRALayer
@@ -81,11 +82,14 @@ def merge(model: nn.Module) -> None:
     for path, layer in list(adapted(model)):
         if id(layer.weight) in shared:
             layer.base_layer.weight = nn.Parameter(layer.weight.detach().clone(), False)
-            model.config.tie_word_embeddings = False  # type: ignore[union-attr]
         layer.merge()
         _replace(model, path, layer.base_layer)
     for path, module in list(saved_modules(model)):
         _replace(model, path, module.trained)
+    if isinstance(model, PreTrainedModel):
+        head, words = model.get_output_embeddings(), model.get_input_embeddings()
+        if head is not None and head.weight is not words.weight:
+            model.config.tie_word_embeddings = False
 
 
 def _train_biases(model: nn.Module, lora: LoraConfig) -> None:
