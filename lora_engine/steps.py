@@ -82,7 +82,7 @@ class EncoderDecoder:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        named = model.generation_config.decoder_start_token_id
+        named = getattr(model.generation_config, "decoder_start_token_id", None)
         self._start = int(named if named is not None else model.config.decoder_start_token_id)
 
     def beginning(self, prompt: list[int]) -> list[int]:  # noqa: ARG002 - the encoder has it

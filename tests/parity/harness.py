@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import peft
+import pytest
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -14,8 +15,8 @@ from lora_engine import adapter
 from lora_engine.adapter_config import TASK_TYPES
 from lora_engine.config import LoraConfig
 from lora_engine.inspection import profile_model
-from lora_engine.lora.inject import inject
-from lora_engine.profile import ModelProfile
+from lora_engine.lora.inject import inject, merge
+from lora_engine.profile import ModelProfile, count_parameters
 from tests import tiny
 
 
@@ -99,6 +100,7 @@ def batch(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     ids = torch.randint(2, tiny.VOCABULARY, (3, 17), generator=generator)
     if profile_of(model).task == "classification":
+        ids[:, -1] = model.config.eos_token_id or 1  # where T5 and BART look
         return {"input_ids": ids, "labels": torch.tensor([0, 1, 1])}
     return {"input_ids": ids, "labels": ids}
 
@@ -119,3 +121,39 @@ def saved(model: PreTrainedModel, case: Case, folder: Path) -> Path:
     """``model``'s adapter as we save it."""
     adapter.save(model, folder, case.lora, profile_of(case.make()), base_model="")
     return folder
+
+
+def check_family(case: Case, folder: Path) -> None:
+    """Counts, three training steps, saving, loading both ways and merging, as the reference."""
+    ours, theirs = pair(case)
+    inputs = batch(ours)
+    count = count_parameters(profile_of(case.make()), case.lora)
+    assert (count.trainable, count.total) == theirs.get_nb_trainable_parameters()
+    found, expected_losses = three_steps(ours, inputs), three_steps(theirs, inputs)
+    assert found == pytest.approx(expected_losses, abs=1e-4)
+    assert found[2] < found[0]
+    with torch.no_grad():
+        expected = ours.eval()(**inputs).logits
+        read = peft.PeftModel.from_pretrained(case.make(), saved(ours, case, folder / "ours"))
+        torch.testing.assert_close(read.eval()(**inputs).logits, expected, atol=1e-5, rtol=0)
+        theirs.eval().save_pretrained(folder / "theirs")
+        for name in ("ours", "theirs"):
+            again = case.make()
+            adapter.attach(again, adapter.read(folder / name))
+            torch.testing.assert_close(again.eval()(**inputs).logits, expected, atol=1e-4, rtol=0)
+            merge(again)
+            torch.testing.assert_close(again(**inputs).logits, expected, atol=1e-4, rtol=0)
+
+
+def three_steps(model: Any, inputs: dict[str, torch.Tensor]) -> list[float]:
+    """The losses of three updates."""
+    model.train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    losses = []
+    for _ in range(3):
+        loss = model(**inputs).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses

@@ -3,17 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto import CONFIG_MAPPING
 
-from lora_engine import adapter
-from lora_engine.lora.inject import merge
-from lora_engine.profile import count_parameters
 from tests import tiny
-from tests.parity.harness import Case, batch, pair, profile_of, saved
+from tests.parity.harness import Case, check_family, profile_of
 
 COMMON = {
     "vocab_size": tiny.VOCABULARY,
@@ -70,33 +66,7 @@ def test_family(family: str, tmp_path: Path) -> None:
     profile = profile_of(make(family))
     assert profile.default_targets == FAMILIES[family][1]
     case = Case(family, lambda: make(family), {"target_modules": list(profile.default_targets)})
-    ours, theirs = pair(case)
-    inputs = batch(ours)
-    count = count_parameters(profile, case.lora)
-    assert (count.trainable, count.total) == theirs.get_nb_trainable_parameters()
-
-    losses = []
-    for model in (ours, theirs):
-        model.train()
-        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
-        for _ in range(3):
-            loss = model(**inputs).loss
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(loss.item())
-    assert losses[:3] == pytest.approx(losses[3:], abs=1e-4)
-    assert losses[2] < losses[0]
-
-    with torch.no_grad():
-        expected = ours.eval()(**inputs).logits
-        read = peft.PeftModel.from_pretrained(case.make(), saved(ours, case, tmp_path))
-        torch.testing.assert_close(read.eval()(**inputs).logits, expected, atol=1e-5, rtol=0)
-        again = case.make()
-        adapter.attach(again, adapter.read(tmp_path))
-        torch.testing.assert_close(again.eval()(**inputs).logits, expected, atol=1e-5, rtol=0)
-        merge(again)
-        torch.testing.assert_close(again(**inputs).logits, expected, atol=1e-4, rtol=0)
+    check_family(case, tmp_path)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
