@@ -175,7 +175,7 @@ def attach(model: nn.Module, adapter: Adapter) -> None:
         inject(model, adapter.lora.model_copy(update={"modules_to_save": saved}), profile)
     except SettingsError as error:
         raise AdapterError(f"The adapter does not fit this model: {error}") from None
-    load_trained(model, _without_base_copies(model, adapter.tensors))
+    load_trained(model, without_base_copies(model, adapter.tensors))
 
 
 def _with_start(path: str, pair: LowRank) -> dict[str, Tensor]:
@@ -201,7 +201,7 @@ def _twice_the_rank(lora: LoraConfig) -> LoraConfig:
     )
 
 
-def _without_base_copies(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def without_base_copies(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """``tensors`` without the copies of base weights that PEFT adds: embeddings where one is
     adapted, and with ``bias="all"`` both sides of a saved module.
     """

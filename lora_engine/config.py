@@ -139,6 +139,9 @@ class TrainConfig(Settings):
     """Classification: weigh each row by rows / (labels · rows with its label), so that rare labels
     count as much as common ones."""
     lora: LoraConfig = LoraConfig()
+    start_from: str | None = None
+    """The folder or zip of an adapter to go on from, made with the same ``lora``; None begins
+    anew."""
     epochs: Annotated[float, Field(gt=0, le=1000)] = 3
     """Times that each row is seen."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -181,7 +184,9 @@ class TrainConfig(Settings):
                 raise ValueError("Quantised weights cannot be trained; choose method lora")
             if self.lora.use_dora or self.lora.init_lora_weights.startswith("pissa"):
                 raise ValueError("DoRA and PiSSA need weights that are not quantised")
-        elif self.lora.init_lora_weights == "loftq":
+        if self.start_from is not None and self.lora.init_lora_weights != "kaiming":
+            raise ValueError("An adapter to start from is the start: leave init_lora_weights out")
+        if self.quantization == "none" and self.lora.init_lora_weights == "loftq":
             raise ValueError("The LoftQ start needs a quantised base: choose nf4 or int8")
         return self
 

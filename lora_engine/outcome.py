@@ -124,7 +124,7 @@ def _readme(config: TrainConfig, profile: ModelProfile, work: Work, metrics: dic
         rows=metrics["rows"],
         left_out=_beside_rows(metrics),
         validation=f"{held_out:,} of them held out to measure" if held_out else "none held out",
-        what=_what(config.lora, profile),
+        what=_what(config.lora, profile) + _start(config),
         trainable=metrics["trainable"],
         percent=metrics["percent"],
         total=metrics["total"],
@@ -160,6 +160,12 @@ def _what(lora: LoraConfig, profile: ModelProfile) -> str:
     )
 
 
+def _start(config: TrainConfig) -> str:
+    if config.start_from is None:
+        return ""
+    return f"; it went on from the adapter `{Path(config.start_from).name}`"
+
+
 def _beside_rows(metrics: dict[str, Any]) -> str:
     said = {
         "rows_left_out": "left out",
@@ -188,7 +194,7 @@ def _outcome(metrics: dict[str, Any], task: Task) -> str:
         return f"{scores}{losses}{unknown}"
     return (
         f"{scores}On rows that were not trained on, the loss went from "
-        f"{metrics['eval_loss_before']:.3f} (base model) to {metrics['eval_loss_after']:.3f} "
+        f"{metrics['eval_loss_before']:.3f} (before) to {metrics['eval_loss_after']:.3f} "
         f"nats per {task.unit}; lowest {metrics['eval_loss_best']:.3f} after update "
         f"{metrics['eval_loss_best_step']}. {losses}"
     )

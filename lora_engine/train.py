@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import get_scheduler, set_seed
 
+from lora_engine import adapter
 from lora_engine.batches import Plan
 from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import TrainConfig
@@ -23,6 +24,7 @@ from lora_engine.prepare import prepare
 from lora_engine.profile import count_parameters
 from lora_engine.progress import Phase, Progress, Report, ShouldStop
 from lora_engine.quantization import start_from_what_was_lost
+from lora_engine.start_from import inject_and_load
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,18 @@ def train(
     report(Progress(phase="preparing", message="Reading the data"))
     set_seed(config.seed)
     place = choose_device(device)
+    start = adapter.read(Path(config.start_from)) if config.start_from else None
     work = prepare(config, home, out_dir, report)
     report(Progress(phase="preparing", message="Loading the model"))
     dtype = choose_dtype(config.precision, place, trains_weights=config.lora.method != "lora")
     task = work.task
     model = task.load(work.model.path, place, dtype, work.words, config.quantization)
     profile = task.profile(work.model.path, config.base_model)
-    inject(model, config.lora, profile)
+    if start is None:
+        inject(model, config.lora, profile)
+    else:
+        labels = task.about().get("labels", ())
+        inject_and_load(model, start, config.lora, profile, labels)
     if config.lora.init_lora_weights == "loftq":
         original = task.load(work.model.path, torch.device("cpu"), torch.float32, work.words)
         lost, left = start_from_what_was_lost(model, original)
