@@ -85,7 +85,9 @@ def _load(model: nn.Module, adapter: Adapter) -> Changes:
     before = {
         name: parameter.detach().clone()
         for name, parameter in model.named_parameters()
-        if name in adapter.tensors or _on_base_layer(name) in adapter.tensors
+        # beside a pair only a bias is trained; a weight there is PEFT's copy of the base's
+        if name in adapter.tensors
+        or (name.endswith(".bias") and _on_base_layer(name) in adapter.tensors)
     }
     changes: Changes = {}
     try:

@@ -1,0 +1,78 @@
+"""Adapters of the reference, swapped in beside their base: each row gets the reference's logits."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lora_engine import adapter as adapter_files
+from lora_engine.__main__ import main
+from lora_engine.combine import combine
+from lora_engine.lora.switch import Switchboard
+from tests import tiny
+from tests.engine.adapters import make, make_peft
+from tests.parity.harness import Case, batch, pair
+from tests.parity.test_reference import METHODS
+
+
+def rows_of(model: Any, inputs: dict[str, torch.Tensor], row: int, copies: int) -> Any:
+    with torch.no_grad():
+        repeated = {
+            name: t[row : row + 1].repeat_interleave(copies, 0) for name, t in inputs.items()
+        }
+        return model(**repeated).logits
+
+
+@pytest.mark.parametrize("case", METHODS, ids=str)
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
+def test_each_row_passes_through_its_own_adapter(case: Case, tmp_path: Path) -> None:
+    _, theirs = pair(case)
+    theirs.eval().save_pretrained(tmp_path)
+    read = adapter_files.read(tmp_path)
+    model = case.make()
+    inputs = batch(model)
+    switchboard = Switchboard(model)
+    expected = [rows_of(m, inputs, 0, 1)[0] for m in (case.make(), theirs)]
+    routes = [(None, 1.0), (read, 1.0), (read, 0.0), (read, 1.0)]
+    for _ in range(2):  # the second time from what is kept
+        with switchboard.routed(routes):
+            found = rows_of(model, inputs, 0, len(routes))
+        for row, which in enumerate((0, 1, 0, 1)):
+            torch.testing.assert_close(found[row], expected[which], atol=2e-5, rtol=0)
+    torch.testing.assert_close(rows_of(model, inputs, 0, 1)[0], expected[0], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("strength", [0.25, 1.0, 1.5])
+def test_strength_scales_what_the_adapter_adds(strength: float, tmp_path: Path) -> None:
+    """As an adapter whose every ΔW is so many times as large."""
+    path = make(tmp_path / "one", tiny.llama())
+    doubled = combine([path, path], [strength, 1e-9], tmp_path / "times", method="cat")
+    assert doubled.modules == 4
+    model = tiny.llama()
+    expected = tiny.llama()
+    adapter_files.attach(expected, adapter_files.read(tmp_path / "times"))
+    inputs = batch(model)
+    with Switchboard(model).routed([(adapter_files.read(path), strength)]):
+        found = rows_of(model, inputs, 0, 1)
+    torch.testing.assert_close(found, rows_of(expected, inputs, 0, 1), atol=1e-5, rtol=0)
+
+
+def test_compare_takes_a_zip_of_the_reference(tmp_path: Path, capsys: Any) -> None:
+    model_folder = tiny.save_model_folder(tmp_path / "model")
+    path = make_peft(tmp_path / "theirs", tiny.llama, seed=3, lora_alpha=64)
+    adapter_files.pack(path, tmp_path / "theirs.zip")
+    command = ["compare", "--adapter", str(tmp_path / "theirs.zip"), "--prompt", "what is the sea"]
+    command += ["--max-new-tokens", "12", "--data-dir", str(tmp_path), "--json"]
+    assert main(command) == 1
+    assert "names no base model" in capsys.readouterr().err
+    answers = []
+    for strength in ("0", "0.5", "1.5"):
+        more = ["--base-model", str(model_folder), "--strength", strength]
+        assert main([*command, *more]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    assert answers[0]["adapted"] == answers[0]["base"] == answers[1]["base"]
+    assert answers[2]["adapted"] != answers[2]["base"]
+    assert answers[0]["divergence"] == pytest.approx(0, abs=1e-6)
+    assert 1e-5 < answers[1]["divergence"] < answers[2]["divergence"]
