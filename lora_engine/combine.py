@@ -12,7 +12,7 @@ from torch import Tensor
 from lora_engine import adapter as adapter_files
 from lora_engine import derived
 from lora_engine.adapter import Adapter
-from lora_engine.adapter_config import COMBINED, AdapterSettings
+from lora_engine.adapter_config import COMBINED, TASK, AdapterSettings
 from lora_engine.errors import AdapterError, SettingsError
 from lora_engine.pairs import Pair, joined, pairs_of
 
@@ -89,7 +89,8 @@ def combine(
         kept += float(exact.singular_values().square().sum())
         lost += float(joined([(1.0, exact), (-1.0, pair)]).singular_values().square().sum())
     report = _report(parts, method, rank, len(names), 1 - lost / kept if kept else 1.0)
-    derived.write(out, tensors, _config(parts, names, rank), None, {COMBINED: _made(parts, method)})
+    beside = {COMBINED: _made(parts, method), TASK: parts[0].adapter.settings.about}
+    derived.write(out, tensors, _config(parts, names, rank), beside)
     return report
 
 

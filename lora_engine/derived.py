@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lora_engine.adapter import PREFIX, pack
-from lora_engine.adapter_config import CONFIG, TRAINING, WEIGHTS
+from lora_engine.adapter_config import CONFIG, WEIGHTS
 from lora_engine.errors import AdapterError
 
 
@@ -27,12 +28,12 @@ def write(
     out: Path,
     tensors: dict[str, Tensor],
     config: dict[str, Any],
-    training: dict[str, Any] | None,
-    beside: dict[str, dict[str, Any]],
+    beside: Mapping[str, dict[str, Any] | None],
 ) -> None:
     """Write an adapter in PEFT's format to the folder ``out``, or as a zip if it ends in .zip.
 
-    ``tensors`` go by their names without PEFT's prefix; ``beside`` are further JSON files.
+    ``tensors`` go by their names without PEFT's prefix; ``beside`` are further JSON files by
+    name, those of them that hold something.
 
     Raises:
         AdapterError: ``out`` has something in it.
@@ -44,8 +45,9 @@ def write(
         folder.mkdir()
         named = {PREFIX + name: tensor.contiguous() for name, tensor in tensors.items()}
         save_file(named, folder / WEIGHTS, metadata={"format": "pt"})
-        files = {CONFIG: config, **({TRAINING: training} if training else {}), **beside}
-        for name, values in files.items():
+        for name, values in {CONFIG: config, **beside}.items():
+            if not values:
+                continue
             text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
             (folder / name).write_text(text, encoding="utf-8")
         if out.suffix == ".zip":

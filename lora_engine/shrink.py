@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from lora_engine import adapter as adapter_files
 from lora_engine import derived
 from lora_engine.adapter import Adapter
-from lora_engine.adapter_config import AdapterSettings
+from lora_engine.adapter_config import TASK, TRAINING, AdapterSettings
 from lora_engine.config import TrainConfig
 from lora_engine.errors import AdapterError, WorkbenchError
 from lora_engine.pairs import pairs_of
@@ -88,8 +88,12 @@ def shrink(
     found = found.model_copy(update={"sentence": _sentence(found)})
     config = smaller.settings.peft
     assert config is not None, "only an adapter with a PEFT config has pairs"
-    beside = {REPORT: found.model_dump(mode="json")}
-    derived.write(out, tensors, config, adapter.training, beside)
+    beside = {
+        TRAINING: adapter.training,
+        TASK: adapter.settings.about,
+        REPORT: found.model_dump(mode="json"),
+    }
+    derived.write(out, tensors, config, beside)
     return found
 
 

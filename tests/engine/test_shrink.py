@@ -85,6 +85,18 @@ def test_shrunk_adapter_of_the_reference_loads_there(tmp_path: Path) -> None:
         torch.testing.assert_close(ours(ids).logits, loaded(ids).logits, atol=1e-5, rtol=0)
 
 
+def test_what_the_adapter_is_for_stays(tmp_path: Path) -> None:
+    """A classifier keeps its head and its labels."""
+    path = make(tmp_path / "a", tiny.bert(), target_modules=["query"])
+    said = {"task": "classification", "labels": ["sea", "land"]}
+    (path / "task.json").write_text(json.dumps(said))
+    shrink(path, 1, tmp_path / "b", home=tmp_path, report=lambda _: None)
+    before, after = adapter_files.read(path), adapter_files.read(tmp_path / "b")
+    assert (after.settings.task, after.settings.labels) == ("classification", ("sea", "land"))
+    head = after.tensors["classifier.weight"]
+    assert torch.equal(head, before.tensors["classifier.weight"])
+
+
 def test_refusals(tmp_path: Path) -> None:
     path = make(tmp_path / "a", tiny.llama(), r=4)
     for r in (0, 4, 9):
