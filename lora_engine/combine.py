@@ -17,6 +17,8 @@ from lora_engine.errors import AdapterError, SettingsError
 from lora_engine.pairs import Pair, joined, pairs_of
 
 Way = Literal["svd", "cat", "linear"]
+MOST_RANK = 1024
+"""What ``LoraConfig.r`` may be."""
 WAYS: tuple[Way, ...] = ("svd", "cat", "linear")
 
 
@@ -79,6 +81,8 @@ def combine(
         _check_alike(parts)
     ranks = [max(pair.r for pair in part.pairs.values()) for part in parts]
     rank = {"svd": r or max(ranks), "cat": sum(ranks), "linear": max(ranks)}[method]
+    if rank > MOST_RANK:
+        raise SettingsError("r", f"The sum would have rank {rank}; use svd, up to {MOST_RANK}.")
     kept = lost = 0.0
     tensors: dict[str, Tensor] = {}
     names = list(dict.fromkeys(name for part in parts for name in part.pairs))

@@ -125,7 +125,7 @@ def export_gguf(path: Path, out: Path, *, home: Path, base_model: str | None = N
     alpha = _alpha(adapter, pairs)
     tensors = _tensors(adapter, layout, alpha)
     file.parent.mkdir(parents=True, exist_ok=True)
-    _write(file, layout.family.name, alpha, tensors, f"{path.stem} for {base_model}")
+    _write(file, layout.family.name, alpha, tensors, f"LoRA adapter for {Path(base_model).name}")
     text = MODELFILE.format(
         base_model=base_model,
         name=modelfile.name,

@@ -11,7 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("app", "jobs", "lora_engine")
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "peft")
-TORCH_FREE = ("errors", "config", "progress", "profile", "catalog", "data")
+TORCH_FREE = (
+    "errors", "config", "progress", "profile", "catalog", "data", "adapter_config", "table",
+    "commands",
+)  # fmt: skip
 
 IMPORT_ALL = f"""
 import importlib, pkgutil, sys

@@ -136,5 +136,7 @@ def test_refusals(tmp_path: Path) -> None:
             combine([one, lower], weights, tmp_path / "x")
     with pytest.raises(SettingsError, match="at least two"):
         combine([one], [1], tmp_path / "x")
+    with pytest.raises(SettingsError, match="would have rank 1028; use svd"):
+        combine([one] * 257, [1] * 257, tmp_path / "x", method="cat")
     with pytest.raises(SettingsError, match="with svd, and only there"):
         combine([one, lower], [1, 1], tmp_path / "x", method="cat", r=3)
