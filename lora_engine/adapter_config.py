@@ -28,6 +28,8 @@ UNKNOWN_HERE = (
     "alora_invocation_tokens",
 )
 """Settings of PEFT that change what an adapter's tensors mean."""
+CHANGES_THE_BASE = ("olora", "corda", "loftq", "lora_ga")
+"""Starts of PEFT that move a part of the base weights into the pair."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +158,20 @@ def _lora_config(path: Path, config: Any) -> LoraConfig:
     for name in UNKNOWN_HERE:
         if config.get(name):
             raise AdapterError(f"{path.name} uses {name}, which is not supported here.")
+    start = str(config.get("init_lora_weights"))
+    if start in CHANGES_THE_BASE:
+        raise AdapterError(
+            f"{path.name} belongs to a base whose weights its start has changed "
+            f"(init_lora_weights={start}); save it with PEFT's "
+            "path_initial_model_for_weight_conversion, which makes it fit the base itself."
+        )
     targets = config.get("target_modules")
     layers = config.get("layers_to_transform")
     values = {
         "target_modules": targets if isinstance(targets, str) else sorted(targets or ()),
         "modules_to_save": config.get("modules_to_save"),
+        # a PiSSA pair as PEFT trains it counts from the weight's own directions
+        "init_lora_weights": start if start.startswith("pissa") else "kaiming",
         "use_rslora": bool(config.get("use_rslora")),
         "use_dora": bool(config.get("use_dora")),
         "rank_pattern": config.get("rank_pattern") or {},

@@ -62,7 +62,8 @@ def inject_and_load(
             "start_from",
             f"The adapter to start from was made with {differ}: choose the same, or start anew.",
         )
-    inject(model, lora, profile)
+    begun = {"init_lora_weights": start.lora.init_lora_weights}  # where PEFT's PiSSA counts from
+    inject(model, lora.model_copy(update=begun), profile)
     load_trained(model, without_base_copies(model, start.tensors))
 
 
