@@ -101,3 +101,17 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: 
     said = capsys.readouterr().err
     assert sentence in said
     assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("flags", [[], ["--use-4bit"]])
+def test_train_holds_the_base_in_four_bits_where_asked(
+    flags: list[str], model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_engine import train
+
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"base_model": str(model_folder), "dataset": "x"}))
+    asked = []
+    monkeypatch.setattr(train, "train", lambda config, *_, **__: asked.append(config.quantization))
+    assert main(["train", str(config), "--out", str(tmp_path), *flags]) == 0
+    assert asked == ["nf4" if flags else "none"]
