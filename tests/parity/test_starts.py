@@ -18,7 +18,6 @@ from tests import tiny
 from tests.engine.adapters import QV, shake
 from tests.parity.harness import batch, profile_of
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:.* changes the base weights of the model")
 
 
