@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import GPT2Config, LlamaConfig
+from transformers import BertConfig, GPT2Config, LlamaConfig, T5Config
+from transformers.models.auto import CONFIG_MAPPING
 
 from lora_engine import catalog
 from lora_engine.config import LoraConfig
@@ -28,7 +29,11 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelProfile
         num_attention_heads=32, architectures=["LlamaForCausalLM"],
     ).save_pretrained(folder / "llama-7b")  # fmt: skip
     GPT2Config(architectures=["GPT2LMHeadModel"]).save_pretrained(folder / "gpt2")
-    found = {name: build_profile(folder / name, name) for name in ("llama-7b", "gpt2")}
+    BertConfig(architectures=["BertForMaskedLM"]).save_pretrained(folder / "bert")
+    T5Config(architectures=["T5ForConditionalGeneration"]).save_pretrained(folder / "t5")
+    names = ("llama-7b", "gpt2", "bert", "t5")
+    found = {name: build_profile(folder / name, name) for name in names}
+    found["minilm"] = catalog.profile("all-minilm-l6-v2", folder)
     found["smollm2"] = catalog.profile("smollm2-135m-instruct", folder)
     return found
 
@@ -42,6 +47,8 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelProfile
         ("llama-7b", {"target_modules": ["q_proj", "v_proj"]}, 4_194_304, 6_742_609_920),
         ("gpt2", {"target_modules": ["c_attn"]}, 294_912, 124_734_720),
         ("gpt2", {}, 294_912, 124_734_720),
+        ("smollm2", {"use_dora": True}, 483_840, 134_998_848),
+        ("t5", {}, 294_912, 60_801_536),
     ],
 )
 def test_published_counts(
@@ -56,6 +63,56 @@ def test_published_counts(
     assert count.percent == pytest.approx(100 * trainable / total)
     assert count.adapter_mb == pytest.approx(trainable * 4 / 1e6)
     assert sum(module.trainable for module in count.by_module) == trainable
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "trainable", "total"),
+    [
+        ("minilm", {}, 74_498, 22_788_484),
+        ("bert", {}, 296_450, 109_780_228),
+        ("bert", {"target_modules": ["query", "value"]}, 296_450, 109_780_228),
+        ("bert", {"r": 16, "bias": "all"}, 694_274, 110_075_140),
+        ("bert", {"r": 16, "bias": "lora_only"}, 609_794, 110_075_140),
+    ],
+)
+def test_published_counts_of_classifiers(
+    profiles: dict[str, ModelProfile],
+    model: str,
+    settings: dict[str, Any],
+    trainable: int,
+    total: int,
+) -> None:
+    assert profiles[model].task == "classification"
+    count = count_parameters(profiles[model], LoraConfig.parse({"r": 8, **settings}))
+    assert (count.trainable, count.total) == (trainable, total)
+
+
+@pytest.mark.parametrize("labels", [2, 3, 77])
+@pytest.mark.parametrize("family", ["bert", "roberta", "llama"])
+def test_a_head_has_as_many_outputs_as_there_are_labels(
+    tmp_path: Path, family: str, labels: int
+) -> None:
+    """Plain arithmetic on the profile of two labels gives the profile of the real model."""
+    small = {"vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 2}
+    small |= {"num_attention_heads": 4, "intermediate_size": 96}
+    CONFIG_MAPPING[family](**small).save_pretrained(tmp_path)
+    two = build_profile(tmp_path, "x", "classification")
+    lora = LoraConfig(bias="all")
+    assert count_parameters(two, lora).total > 0  # the totals of two labels are not kept
+    real = build_profile(tmp_path, "x", "classification", labels)
+    assert two.with_labels(labels) == real
+    assert count_parameters(two.with_labels(labels), lora) == count_parameters(real, lora)
+
+
+def test_a_starter_has_a_profile_for_each_task_it_can_learn(tmp_path: Path) -> None:
+    chat = catalog.profile("smollm2-135m-instruct", tmp_path, task="text")
+    assert chat == catalog.profile("smollm2-135m-instruct", tmp_path)
+    scorer = catalog.profile("smollm2-135m-instruct", tmp_path, task="classification", num_labels=5)
+    assert scorer.always_saved == ("score",)
+    assert count_parameters(scorer, LoraConfig()).trainable == 460_800 + 5 * 576
+    with pytest.raises(ModelError, match="MiniLM L6 v2 cannot be used for chat"):
+        catalog.profile("all-minilm-l6-v2", tmp_path, task="chat")
+    assert not list(tmp_path.iterdir())
 
 
 TINY = {"llama": tiny.llama, "gpt2": tiny.gpt2}
