@@ -256,7 +256,7 @@ def test_a_decoder_learns_to_classify(
     [
         {"lora": {"method": "freeze", "freeze_trainable_layers": 1}, "learning_rate": 0.01},
         {"lora": {"use_dora": True, "bias": "lora_only"}, "learning_rate": 0.1},
-        {"quantization": "nf4", "learning_rate": 0.05},
+        {"quantization": "nf4"},
         {"label_smoothing": 0.1, "neftune_noise_alpha": 1, "gradient_checkpointing": True},
     ],
     ids=["freeze", "dora", "nf4", "extras"],
