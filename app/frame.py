@@ -13,10 +13,16 @@ LOGO = (
 
 
 def header_html() -> str:
-    """Logo, name, what it is for, and the theme switch."""
+    """Logo, name, and what it is for."""
     return (
         f'<header class="top">{LOGO}<div><h1>{text(common.PRODUCT)}</h1>'
-        f"<p>{text(common.TAGLINE)}</p></div>"
+        f"<p>{text(common.TAGLINE)}</p></div></header>"
+    )
+
+
+def theme_switch_html() -> str:
+    """The button that page.js listens to."""
+    return (
         f'<button type="button" class="theme-switch" aria-label="{text(common.THEME_SWITCH)}"'
-        f' title="{text(common.THEME_SWITCH)}"><span aria-hidden="true"></span></button></header>'
+        f' title="{text(common.THEME_SWITCH)}"><span aria-hidden="true"></span></button>'
     )

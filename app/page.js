@@ -4,6 +4,8 @@
   const chosen = localStorage.getItem(key);
   if (chosen) document.body.classList.toggle('dark', chosen === 'dark');
   document.addEventListener('click', (event) => {
+    // A browser says nothing when the same file is chosen twice, though it may have changed.
+    if (event.target.matches('input[type=file]')) event.target.value = '';
     if (!event.target.closest('.theme-switch')) return;
     const dark = document.body.classList.toggle('dark');
     localStorage.setItem(key, dark ? 'dark' : 'light');

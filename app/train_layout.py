@@ -10,6 +10,7 @@ from app.pieces import piece
 from app.presets import DEFAULT_PRESET
 from app.presets_view import presets_html
 from app.wording import train as words
+from lora_engine.starters import STARTERS
 
 
 class TrainLayout:
@@ -17,6 +18,7 @@ class TrainLayout:
 
     def __init__(self) -> None:
         self.start_values = default_values() | DEFAULT_PRESET.values
+        self.first_model = next(iter(STARTERS))
         self.fields: dict[str, Drawn] = {}
         with gr.Row(equal_height=False):
             with gr.Column(scale=7, min_width=320):
@@ -35,12 +37,15 @@ class TrainLayout:
                 with gr.Column(min_width=200, elem_classes="field"):
                     self.dataset = gr.Dropdown([], label=words.DATASET, elem_id="train-dataset")
                     piece(help_text(words.DATASET_HELP))
+                    self.dataset_problem = piece(
+                        elem_classes="problem", elem_id="train-dataset-problem"
+                    )
                 with gr.Column(min_width=200, elem_classes="field"):
                     self.model = gr.Dropdown(
                         [], label=words.MODEL, allow_custom_value=True, elem_id="train-model"
                     )
                     piece(help_text(words.MODEL_HELP))
-            self.what_notice = piece(elem_classes="place", elem_id="model-notice")
+            self.model_notice = piece(elem_classes="place", elem_id="model-notice")
 
     def _build_adapter(self) -> None:
         with gr.Column(elem_classes="wb-panel"):

@@ -59,6 +59,7 @@ ROLE_USER = "Person"
 ROLE_ASSISTANT = "Model"
 ROLE_TEXT = "Text"
 LEARNED = "learned"
+EMPTY = "(nothing)"
 LINE = "Line {line}"
 
 LEARN_PAIR = "The model reads “{first}” as what a person asks and learns to answer with “{second}”."
