@@ -38,6 +38,7 @@ class PlaygroundTab:
                 self._build_choice()
             with gr.Column(elem_classes="wb-panel"):
                 self._build_talk()
+        self.guarded_ask = handler(self.notice)(self.ask)
         self._connect()
 
     def _build_choice(self) -> None:
@@ -85,7 +86,7 @@ class PlaygroundTab:
         guard = handler(self.notice)
         gr.on(
             [self.send.click, self.prompt.submit],
-            guard(self.ask),
+            self.guarded_ask,
             [
                 *(self.run, self.prompt, self.system, self.said),
                 *(self.temperature, self.max_new_tokens, self.strength, self.seed),

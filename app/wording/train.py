@@ -131,6 +131,11 @@ FIELDS: dict[str, tuple[str, str]] = {
         "Number format of the frozen model. Auto takes the fast one where the machine has it; "
         "fp32 is the most exact and the slowest.",
     ),
+    "fast": (
+        "Fast ways",
+        "Takes faster ways to the same result where model and machine allow it. Switch it off "
+        "only to rule them out when a run behaves strangely.",
+    ),
 }
 EMPTY_NUMBER = "{label} is empty; type a number."
 
