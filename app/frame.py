@@ -1,6 +1,6 @@
 """The frame around the tabs: name, and the switch between light and dark."""
 
-from app.html import text
+from app.html import notice, text
 from app.wording import common
 
 LOGO = (
@@ -18,6 +18,11 @@ def header_html() -> str:
         f'<header class="top">{LOGO}<div><h1>{text(common.PRODUCT)}</h1>'
         f"<p>{text(common.TAGLINE)}</p></div></header>"
     )
+
+
+def server_lost_html() -> str:
+    """What page.js shows while the server does not answer."""
+    return f'<div class="server-lost" hidden>{notice("warning", common.SERVER_LOST)}</div>'
 
 
 def theme_switch_html() -> str:

@@ -9,7 +9,7 @@ from app import theme
 from app.data_tab import DataTab
 from app.downloads import zip_route
 from app.endpoints import add_endpoints
-from app.frame import header_html, theme_switch_html
+from app.frame import header_html, server_lost_html, theme_switch_html
 from app.guard import HIDDEN, Updates, handler
 from app.html import CLICKS
 from app.memory import Memory
@@ -35,6 +35,7 @@ class Page:
             piece(header_html(), elem_id="top")
             status = piece(js_on_load=CLICKS, elem_id="queue-status")
             piece(theme_switch_html())
+        piece(server_lost_html(), elem_classes="place")
         with gr.Tabs(selected="data", elem_id="tabs") as self.tabs:
             with gr.Tab(common.TAB_DATA, id="data") as data:
                 self.data = DataTab(services, self.memory)

@@ -10,4 +10,21 @@
     const dark = document.body.classList.toggle('dark');
     localStorage.setItem(key, dark ? 'dark' : 'light');
   });
+
+  // A restarted server knows nothing of this page; loaded anew, it is as it was.
+  let server = null;
+  const look = async () => {
+    const lost = document.querySelector('.server-lost');
+    try {
+      const answer = await fetch('gradio_api/app_id');
+      const now = await answer.text();
+      if (server !== null && now !== server) location.reload();
+      server = now;
+      if (lost) lost.hidden = true;
+    } catch {
+      if (lost) lost.hidden = false;
+    }
+  };
+  look();
+  setInterval(look, 3000);
 }

@@ -62,6 +62,7 @@ def test_stop_resume_again_and_delete(watched: Watched, workshop: Workshop) -> N
 
 
 def test_a_run_outlives_the_page(browser: Browser, workshop: Workshop, tmp_path: Path) -> None:
+    """The page's server ends and comes back while the page stays open."""
     home, port = tmp_path / "home", free_port()
     with running_worker(home):
         with running_page(home, port) as address:
@@ -69,12 +70,17 @@ def test_a_run_outlives_the_page(browser: Browser, workshop: Workshop, tmp_path:
             page = watched.open()
             long_run(page, workshop, "Survivor")
             steps.wait_for_status(page, "Training")
-            page.close()
+        expect(page.locator(".server-lost")).to_be_visible()
+        watched.troubles.clear()  # the browser's own words about a server that is away
         with running_page(home, port):
-            page = watched.open()
+            expect(page.locator(".server-lost")).to_be_hidden()
+            page.wait_for_function("window.workbenchRestored")
+            watched.troubles.clear()
             expect(page.locator("#run-header")).to_contain_text("Survivor")
             steps.wait_for_status(page, "Training")
             page.get_by_role("button", name="Stop", exact=True).click()
             steps.wait_for_status(page, "Stopped")
+            steps.go_to(page, "Train")
+            expect(page.locator("#counts")).to_contain_text("trainable")
             watched.context.close()
     assert watched.troubles == []
