@@ -15,6 +15,9 @@ NOTHING_HINT = (
     "that ship with the project."
 )
 READING = "Reading the file"
+READING_LONG = "The file is being read; its first rows are below."
+PEEK_TITLE = "The first rows of the file"
+CHECKING = "Checking the rows"
 GONE = "That data set is no longer here; choose another one."
 
 ROLES_TITLE = "Which column is what"

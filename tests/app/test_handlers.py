@@ -1,6 +1,7 @@
 """The tabs' handlers without a browser: what they change for what they are given."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from app.wording import common
 from jobs.generation import GenerationError
 from jobs.store import JobStatus
 from lora_engine.config import TrainConfig
-from lora_engine.data import Turn
+from lora_engine.data import Library, Turn
 from lora_engine.errors import DataError
 from lora_engine.progress import Progress
 from tests.app.conftest import make_table
@@ -104,11 +105,11 @@ def test_choosing_changing_and_deleting_data(
     assert not shown[data.columns["messages"]]["visible"]
 
     columns = dict.fromkeys(data.columns) | {"prompt": "answer", "completion": "question"}
-    changed = data.change_roles(dataset_id, "pair", *columns.values())
+    *_, changed = data.change_roles(dataset_id, "pair", *columns.values())
     assert services.library.get(dataset_id).roles == {"prompt": "answer", "completion": "question"}
     assert "It is 0" in changed[data.preview]
 
-    half = data.change_shape(dataset_id, "text", *dict.fromkeys(data.columns).values())
+    [half] = data.change_shape(dataset_id, "text", *dict.fromkeys(data.columns).values())
     assert half[data.columns["text"]]["visible"]
     assert "text" not in services.library.get(dataset_id).roles
 
@@ -121,7 +122,7 @@ def test_choosing_changing_and_deleting_data(
 def test_roles_that_do_not_fit_are_refused(page: Page, dataset_id: str) -> None:
     columns = dict.fromkeys(page.data.columns) | {"prompt": "nose", "completion": "answer"}
     with pytest.raises(DataError, match="nose"):
-        page.data.change_roles(dataset_id, "pair", *columns.values())
+        list(page.data.change_roles(dataset_id, "pair", *columns.values()))
 
 
 def test_a_fresh_page_shows_the_remembered_data_set_or_the_newest(
@@ -129,6 +130,54 @@ def test_a_fresh_page_shows_the_remembered_data_set_or_the_newest(
 ) -> None:
     assert page.data.restore(dataset_id)[page.data.chosen] == dataset_id
     assert page.data.restore("0123456789abcdef")[page.data.chosen] == dataset_id
+
+
+def test_a_long_file_shows_its_first_rows_and_how_far_it_is(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.data_tab.PEEK_SECONDS", 0.0)
+    path, read_on = make_table(tmp_path / "long.csv"), threading.Event()
+    library = page.services.library
+
+    def slowly(file: str, on_progress: Any) -> Any:
+        on_progress(0.4, "Checking the rows")
+        read_on.wait(30)
+        return Library.add(library, file)
+
+    monkeypatch.setattr(library, "add", slowly)
+    steps = page.data.add(str(path), "")
+    first = next(steps)
+    assert "It is 0 and no more." in first[page.data.preview]
+    while "Checking the rows" not in (step := next(steps))[page.data.notice]:
+        pass
+    assert 'aria-valuenow="40"' in step[page.data.notice]
+    read_on.set()
+    *_, last = steps
+    assert last[page.data.notice] == ""
+    assert "long.csv" in last[page.data.summary]
+
+
+def test_a_long_file_that_fails_gives_the_place_back(
+    page: Page, dataset_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.data_tab.PEEK_SECONDS", 0.0)
+    fail = threading.Event()
+
+    def failing(_file: str, on_progress: Any) -> Any:
+        on_progress(0.9, "Checking the rows")
+        fail.wait(30)
+        raise DataError("The disk is full.")
+
+    monkeypatch.setattr(page.services.library, "add", failing)
+    steps = page.data.add(str(make_table(tmp_path / "long.csv")), dataset_id)
+    assert "long.csv" in next(steps)[page.data.summary]
+    fail.set()
+    shown: dict[Any, Any] = {}
+    with pytest.raises(DataError, match="disk is full"):
+        for step in steps:
+            shown |= step
+    assert "numbers.csv" in shown[page.data.summary]
+    assert shown[page.data.actions]["visible"]
 
 
 # Train
