@@ -62,11 +62,11 @@ class PlaygroundTab:
     def _build_talk(self) -> None:
         with gr.Row(equal_height=True, elem_classes="sides"):
             self.base = piece(
-                view.side_html(False, ()), elem_id="base-side",
+                view.side_html(False, ()), js_on_load=view.FOLLOW_JS, elem_id="base-side",
                 min_width=300,
             )  # fmt: skip
             self.adapted = piece(
-                view.side_html(True, ()), elem_id="adapted-side",
+                view.side_html(True, ()), js_on_load=view.FOLLOW_JS, elem_id="adapted-side",
                 min_width=300,
             )  # fmt: skip
         self.badge = piece(elem_id="divergence")

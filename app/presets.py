@@ -51,8 +51,8 @@ THOROUGH = Preset(
     values={
         "lora.r": 16,
         "lora.lora_alpha": 32,
-        "lora.lora_dropout": 0.05,
-        "epochs": 5,
+        "lora.lora_dropout": 0.1,
+        "epochs": 4,
         "max_steps": None,
         "learning_rate": 5e-4,
         "batch_size": 4,

@@ -30,8 +30,8 @@ TEMPERATURE = (
     "0 always takes the likeliest word; higher is more surprising.",
 )
 LONGEST = (
-    "Longest answer (tokens)",
-    "An answer is cut there; a token is about three quarters of a word.",
+    "Longest answer",
+    "In tokens, where a token is about three quarters of a word; longer answers are cut.",
 )
 STRENGTH = ("Adapter strength", "0 is the base model, 1 is as trained, above 1 exaggerates.")
 SEED = (

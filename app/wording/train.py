@@ -30,7 +30,7 @@ PRESETS = {
 PRESET_HELP = {
     "quick": "At most 20 updates on short rows: shows in minutes whether everything fits together.",
     "balanced": "Rank 8 on query and value, three passes: the right start for most data sets.",
-    "thorough": "Rank 16 on every linear layer, five passes: slower, for harder or mixed tasks.",
+    "thorough": "Rank 16 on every linear layer, four passes: slower, for harder or mixed tasks.",
 }
 PRESET_OWN = "You have changed these settings; press a card to go back to one of the three."
 

@@ -54,6 +54,15 @@ def reload(page: Page) -> None:
     page.wait_for_function("window.workbenchRestored")
 
 
-def overflow(page: Page) -> int:
-    """Pixels by which the page is wider than the window."""
-    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+def overflow(page: Page) -> list[str]:
+    """What reaches beyond the window's right edge, outside of places that scroll by themselves."""
+    found: list[str] = page.evaluate("""
+        [...document.querySelectorAll('main *')].filter((each) => {
+          const box = each.getBoundingClientRect();
+          return box.width > 0 && box.right > window.innerWidth + 1 &&
+            getComputedStyle(each).visibility !== 'hidden' &&
+            !each.closest('.scroll, .visually-hidden, pre');
+        }).map((each) => each.outerHTML.slice(0, 120))
+    """)
+    wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    return found + ([f"the page, by {wide} pixels"] if wide > 0 else [])
