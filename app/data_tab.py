@@ -14,6 +14,7 @@ from app.html import CLICKS, busy, heading, notice
 from app.memory import Memory
 from app.pieces import piece
 from app.services import Services
+from app.uploads import discard
 from app.wording import data as words
 from lora_engine.data.nouns import Dataset
 from lora_engine.errors import DataError, WorkbenchError
@@ -129,6 +130,7 @@ class DataTab:
             if peeked:
                 yield self.restore(chosen)
             raise
+        discard(path)
         yield {self.notice: "", **self.show(added.dataset_id)}
 
     def _peek(self, path: str) -> Updates:

@@ -1,11 +1,13 @@
 """What the tabs show, as pure functions: everything from outside is text, never markup."""
 
+import os
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app import clock, counts_view, data_view, playground_view, runs_view
+from app import clock, counts_view, data_view, playground_view, runs_view, uploads
 from app.conversation import sample_html, turns_html
 from app.downloads import zip_name
 from app.html import notice, plural
@@ -234,3 +236,33 @@ def test_sizes_and_plurals() -> None:
 )
 def test_names_of_zips(name: str, file: str) -> None:
     assert zip_name(job(name=name)) == file
+
+
+def test_uploads_are_discarded_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    upload, mine = tmp_path / "uploads" / "abc" / "table.csv", tmp_path / "mine.csv"
+    upload.parent.mkdir(parents=True)
+    for file in (upload, mine):
+        file.touch()
+    uploads.discard(str(upload))
+    uploads.discard(str(mine))
+    uploads.discard(str(tmp_path / "uploads" / ".." / "mine.csv"))
+    assert (upload.exists(), mine.exists()) == (False, True)
+
+
+def test_copies_to_send_are_made_once_a_version_and_removed_when_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    original = tmp_path / "adapter.zip"
+    original.write_bytes(b"one")
+    first = Path(uploads.sendable_copy(original, "a-1.zip"))
+    assert first == Path(uploads.sendable_copy(original, "a-1.zip"))
+    assert (first.name, first.read_bytes()) == ("a-1.zip", b"one")
+    os.utime(first.parent, (0, 0))
+    original.write_bytes(b"two!")
+    second = Path(uploads.sendable_copy(original, "a-1.zip"))
+    assert second.read_bytes() == b"two!"
+    assert not first.exists()

@@ -62,7 +62,7 @@ def test_from_a_table_to_a_zip(watched: Watched, workshop: Workshop, tmp_path: P
 
     page.locator("#run-playground").click()
     steps.set_number(page, "Your message", "What is 3?")
-    page.locator("#send").click()
+    page.get_by_label("Your message").press("Enter")
     expect(page.locator("#divergence")).to_contain_text("KL", timeout=120_000)
     for side in ("#base-side", "#adapted-side"):
         expect(page.locator(f"{side} .turn.user")).to_have_text("PersonWhat is 3?")
