@@ -62,9 +62,7 @@ def train(
     model = load_base(work.model.path, place, choose_dtype(config.precision, place))
     targets = profile_model(model, config.base_model).targets(config.lora)
     inject(model, config.lora, targets)
-    path = choose_path(
-        model, work.pad_id, config.batch_size, place, config.fast, work.longest
-    )
+    path = choose_path(model, work.pad_id, config.batch_size, place, config.fast, work.longest)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     plan = Plan.of(config, len(work.train_rows))
