@@ -45,7 +45,7 @@ def chart_html(points: Sequence[ProgressPoint]) -> str:
     lines = (
         _line(frame, _thin(training), "train-raw" if len(training) > 8 else "train")
         + (_line(frame, _thin(smooth(training)), "train") if len(training) > 8 else "")
-        + _line(frame, validation, "validation")
+        + _line(frame, _thin(validation), "validation")
         + "".join(_dot(frame, point) for point in _thin(validation))
     )
     label = words.CHART_LABEL.format(

@@ -45,9 +45,12 @@ def turns_html(turns: Sequence[Turn], mark_learned: bool = False) -> str:
 
 def _bubble(kind: str, speaker: str, content: str, learned: bool) -> str:
     mark = f' <span class="learned-mark">{text(words.LEARNED)}</span>' if learned else ""
-    name = f'<div class="speaker">{text(speaker)}{mark}</div>'
     classes = f"turn {kind}{' learned' if learned else ''}"
-    return f'<div class="{classes}">{name}<div class="said" dir="auto">{text(content)}</div></div>'
+    return (
+        f'<div class="{classes}"><div class="speaker">{text(speaker)}{mark}</div>'
+        f'<div class="said" dir="auto">{text(content if content.strip() else words.EMPTY)}</div>'
+        "</div>"
+    )
 
 
 def _cut(content: str) -> str:

@@ -1,21 +1,27 @@
 """The Data tab: upload, choose, say which column is what, and see what will be learned."""
 
+from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from app import data_view
+from app.background import Background
 from app.guard import HIDDEN, Updates, handler
-from app.html import CLICKS, heading, notice
+from app.html import CLICKS, busy, heading, notice
 from app.memory import Memory
 from app.pieces import piece
 from app.services import Services
+from app.uploads import discard
 from app.wording import data as words
 from lora_engine.data.nouns import Dataset
-from lora_engine.errors import DataError
+from lora_engine.errors import DataError, WorkbenchError
 
 PREVIEW_ROWS = 5
+PEEK_SECONDS = 1.0
+"""A file that takes longer than this shows its first rows before it is read whole."""
 
 
 class DataTab:
@@ -81,10 +87,9 @@ class DataTab:
     def _connect(self) -> None:
         everything = self.outputs()
         guard = handler(self.notice)
-        busy: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [self.summary]}
-        added = self.file.upload(guard(self.add), [self.file], everything, **busy)
+        added = self.file.upload(guard(self.add), [self.file, self.chosen], everything, **HIDDEN)
         added.then(lambda: None, None, self.file, **HIDDEN)
-        self.sample.click(guard(self.add_sample), None, everything, **busy)
+        self.sample.click(guard(self.add_sample), None, everything, **HIDDEN)
         self.kept.click(guard(self.choose), None, everything, **HIDDEN)
         self.ask_delete.click(guard(self.ask), [self.chosen], everything, **HIDDEN)
         self.keep.click(lambda: gr.update(visible=False), None, self.confirm, **HIDDEN)
@@ -107,15 +112,37 @@ class DataTab:
             *(self.preview_panel, self.preview, self.problems_panel, self.problems, self.chosen),
         ]
 
-    def add(self, path: str | None, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008
-        """Keep an uploaded file as a data set and show it."""
+    def add(self, path: str | None, chosen: str) -> Iterator[Updates]:
+        """Keep an uploaded file as a data set and show it; of a long one the first rows at once."""
         if path is None:
-            return {}
-        progress(0, desc=words.READING)
-        dataset = self.library.add(
-            path, on_progress=lambda share, message: progress(share, desc=message)
-        )
-        return self.show(dataset.dataset_id)
+            return
+        adding = Background(lambda tell: self.library.add(path, on_progress=tell))
+        peeked = False
+        for share, sentence, waited in adding.steps():
+            updates = {self.notice: busy(sentence or words.READING, share)}
+            if waited > PEEK_SECONDS and not peeked:
+                peeked = True
+                updates |= self._peek(path)
+            yield updates
+        try:
+            added = adding.result()
+        except WorkbenchError:
+            if peeked:
+                yield self.restore(chosen)
+            raise
+        discard(path)
+        yield {self.notice: "", **self.show(added.dataset_id)}
+
+    def _peek(self, path: str) -> Updates:
+        hidden = gr.update(visible=False)
+        return {
+            self.summary: data_view.reading_html(Path(path).name),
+            self.preview: data_view.first_rows_html(self.library.peek(path, PREVIEW_ROWS)),
+            self.preview_panel: gr.update(visible=True),
+            self.actions: hidden,
+            self.columns_panel: hidden,
+            self.problems_panel: hidden,
+        }
 
     def add_sample(self) -> Updates:
         """Keep the sample data set that ships with the project and show it."""
@@ -139,21 +166,23 @@ class DataTab:
         said = notice("success", words.DELETED.format(name=name))
         return {**self.show(left[0].dataset_id if left else ""), self.notice: said}
 
-    def change_shape(self, dataset_id: str, shape: str, *columns: str | None) -> Updates:
+    def change_shape(self, dataset_id: str, shape: str, *columns: str | None) -> Iterator[Updates]:
         """Offer the columns of another shape; they count once they are complete."""
         roles = data_view.roles_for(shape, dict(zip(self.columns, columns, strict=True)))
-        updates = self._column_updates(self.library.get(dataset_id), shape, roles)
+        yield self._column_updates(self.library.get(dataset_id), shape, roles)
         if all(role in roles for role in data_view.NEEDED[shape]):
-            updates |= self._with_roles(dataset_id, roles)
-        return updates
+            yield from self._with_roles(dataset_id, roles)
 
-    def change_roles(self, dataset_id: str, shape: str, *columns: str | None) -> Updates:
+    def change_roles(self, dataset_id: str, shape: str, *columns: str | None) -> Iterator[Updates]:
         """Use other columns for the chosen shape."""
         roles = data_view.roles_for(shape, dict(zip(self.columns, columns, strict=True)))
-        return self._with_roles(dataset_id, roles)
+        yield from self._with_roles(dataset_id, roles)
 
-    def _with_roles(self, dataset_id: str, roles: dict[str, str]) -> Updates:
-        return self._contents(self.library.set_roles(dataset_id, roles))
+    def _with_roles(self, dataset_id: str, roles: dict[str, str]) -> Iterator[Updates]:
+        checking = Background(lambda tell: self.library.set_roles(dataset_id, roles, tell))
+        for share, sentence, _ in checking.steps():
+            yield {self.columns_notice: busy(sentence or words.CHECKING, share)}
+        yield {self.columns_notice: "", **self._contents(checking.result())}
 
     def restore(self, dataset_id: str) -> Updates:
         """Show what the browser remembers, or the newest data set where that one is gone."""

@@ -1,10 +1,10 @@
 """What the Data tab shows, as pure functions of a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.conversation import samples_html
-from app.html import empty_state, fact, heading, plural, text
+from app.html import empty_state, fact, heading, muted, plural, text
 from app.wording import data as words
 from lora_engine.data.nouns import Dataset, Problem, Sample
 from lora_engine.data.roles import SHAPES
@@ -57,10 +57,12 @@ def summary_html(dataset: Dataset) -> str:
             fact("File", file_kind(dataset)),
         )
     )
+    said = [*dataset.notes, *filter(None, [dataset.roles_note])]
+    notes = f'<div class="notes">{"".join(map(muted, said))}</div>' if said else ""
     return (
         f'<section class="summary"><h2>{text(dataset.name)}</h2>'
         f'<p class="learn">{text(learn_sentence(dataset.roles))}</p>'
-        f'<dl class="facts">{facts}</dl></section>'
+        f'<dl class="facts">{facts}</dl>{notes}</section>'
     )
 
 
@@ -91,6 +93,30 @@ def learn_sentence(roles: dict[str, str]) -> str:
     if system := roles.get("system"):
         said += words.LEARN_SYSTEM.format(column=system)
     return said
+
+
+def reading_html(name: str) -> str:
+    """The summary's place while a long file is being read."""
+    return f'<section class="summary"><h2>{text(name)}</h2>{muted(words.READING_LONG)}</section>'
+
+
+def first_rows_html(rows: Sequence[Mapping[str, str | None]]) -> str:
+    """The first rows of a file as they stand in it."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    head = "".join(f'<th scope="col">{text(column)}</th>' for column in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{text(_short(row.get(c) or ''))}</td>" for c in columns) + "</tr>"
+        for row in rows
+    )
+    return (
+        f'{heading(words.PEEK_TITLE)}<div class="scroll" tabindex="0" role="region"'
+        f' aria-label="{text(words.PEEK_TITLE)}"><table class="rows"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _short(cell: str) -> str:
+    return cell if len(cell) <= 200 else f"{cell[:200]} …"
 
 
 def preview_html(samples: Sequence[Sample]) -> str:

@@ -1,21 +1,19 @@
 """The programs' door: the named endpoints, for ``gradio_client`` and anything that speaks HTTP."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import gradio as gr
 from gradio.events import api
-from gradio.utils import get_upload_folder
 
 from app.comparing import AnswerOptions, answer_at_once
 from app.downloads import zip_name
 from app.guard import endpoint
 from app.services import Services
 from app.starting import start_training
+from app.uploads import discard, sendable_copy
 from jobs.job import Job
 from lora_engine import catalog
 from lora_engine.config import LoraConfig, TrainConfig
@@ -91,7 +89,9 @@ class Endpoints:
         """Keep a CSV, TSV, JSON Lines or JSON file; what its columns mean is guessed."""
         if not file:
             raise DataError("Choose a file: CSV, TSV, JSON Lines or JSON.")
-        return dataset_row(self.services.library.add(Path(file), name=name or ""))
+        added = self.services.library.add(Path(file), name=name or "")
+        discard(file)
+        return dataset_row(added)
 
     def set_roles(self, dataset_id: str, roles: Json | str) -> Json:
         """Say which column of a kept data set is what: role name → column name."""
@@ -151,7 +151,7 @@ class Endpoints:
         path = self.services.store.adapter_zip(job.id)
         if path is None:
             raise AdapterError(f"Run {job.id} has no adapter yet.")
-        return _named_copy(path, zip_name(job))
+        return sendable_copy(path, zip_name(job))
 
 
 def _job_id(value: object) -> int:
@@ -162,19 +162,6 @@ def _job_id(value: object) -> int:
         raise SettingsError(
             "job_id", f"A job id is a whole number, but {value!r} is not."
         ) from None
-
-
-def _named_copy(path: Path, name: str) -> str:
-    """A copy of a zip in Gradio's own folder, from where it may be sent; made once a version."""
-    version = path.stat()
-    folder = Path(get_upload_folder()) / "adapters" / f"{version.st_mtime_ns}-{version.st_size}"
-    folder.mkdir(parents=True, exist_ok=True)
-    copy = folder / name
-    if not copy.exists():
-        unfinished = folder / f"{name}.{uuid4().hex}.part"
-        shutil.copyfile(path, unfinished)
-        unfinished.replace(copy)
-    return str(copy)
 
 
 def add_endpoints(services: Services) -> None:

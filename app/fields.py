@@ -36,6 +36,7 @@ class Field:
     choices: tuple[str, ...] = ()
     step: float = 1
     optional: bool = False
+    is_switch: bool = False
 
     @property
     def label(self) -> str:
@@ -60,6 +61,7 @@ FIELDS = (
     Field("max_grad_norm", "advanced", step=0.1),
     Field("lora.bias", "advanced", choices=get_args(Bias)),
     Field("precision", "advanced", choices=get_args(Precision)),
+    Field("fast", "advanced", is_switch=True),
     Field("seed", "advanced"),
 )
 """Every setting but the target modules, whose choices depend on the model."""
@@ -83,6 +85,8 @@ def draw(field: Field, value: Any) -> Drawn:
                 label=field.label,
                 elem_id=element_id(field.name),
             )
+        elif field.is_switch:
+            control = gr.Checkbox(value=value, label=field.label, elem_id=element_id(field.name))
         else:
             control = gr.Number(
                 value=value, label=field.label, step=field.step, elem_id=element_id(field.name)

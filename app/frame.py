@@ -1,6 +1,6 @@
 """The frame around the tabs: name, and the switch between light and dark."""
 
-from app.html import text
+from app.html import notice, text
 from app.wording import common
 
 LOGO = (
@@ -13,10 +13,21 @@ LOGO = (
 
 
 def header_html() -> str:
-    """Logo, name, what it is for, and the theme switch."""
+    """Logo, name, and what it is for."""
     return (
         f'<header class="top">{LOGO}<div><h1>{text(common.PRODUCT)}</h1>'
-        f"<p>{text(common.TAGLINE)}</p></div>"
+        f"<p>{text(common.TAGLINE)}</p></div></header>"
+    )
+
+
+def server_lost_html() -> str:
+    """What page.js shows while the server does not answer."""
+    return f'<div class="server-lost" hidden>{notice("warning", common.SERVER_LOST)}</div>'
+
+
+def theme_switch_html() -> str:
+    """The button that page.js listens to."""
+    return (
         f'<button type="button" class="theme-switch" aria-label="{text(common.THEME_SWITCH)}"'
-        f' title="{text(common.THEME_SWITCH)}"><span aria-hidden="true"></span></button></header>'
+        f' title="{text(common.THEME_SWITCH)}"><span aria-hidden="true"></span></button>'
     )

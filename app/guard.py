@@ -45,11 +45,12 @@ def endpoint(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def handler(
-    place: gr.HTML,
+    place: gr.HTML, clear: bool = True
 ) -> Callable[[Callable[P, Updates | Iterator[Updates]]], Callable[P, Any]]:
     """For event handlers that return ``Updates``: an error is shown at ``place``.
 
-    Where the handler ends well and says nothing about ``place``, an earlier message is cleared.
+    Where the handler ends well and says nothing about ``place``, an earlier message is cleared,
+    unless ``clear`` is false.
     """
 
     def wrap(function: Callable[P, Updates | Iterator[Updates]]) -> Callable[P, Any]:
@@ -63,7 +64,7 @@ def handler(
             except Exception as error:  # noqa: BLE001  shown as a sentence
                 return {place: notice("error", sentence_of(error))}
             assert isinstance(updates, dict)
-            return {place: "", **updates}
+            return {place: "", **updates} if clear else updates
 
         return call
 

@@ -20,6 +20,17 @@ def notice(kind: NoticeKind, sentence: str) -> str:
     )
 
 
+def busy(sentence: str, share: float) -> str:
+    """A notice of work that goes on, with how much of it is done (0 to 1)."""
+    percent = f"{100 * share:.0f}"
+    return (
+        f'<div class="notice busy bar" role="status"><span>{text(sentence)}</span>'
+        f'<span class="progress" role="progressbar" aria-valuemin="0" aria-valuemax="100"'
+        f' aria-valuenow="{percent}" aria-label="{text(sentence)}">'
+        f'<i style="width:{percent}%"></i></span></div>'
+    )
+
+
 def heading(title: str, hint: str = "") -> str:
     """A section's heading with one muted sentence below."""
     below = f'<p class="hint">{text(hint)}</p>' if hint else ""

@@ -9,9 +9,9 @@ from app import theme
 from app.data_tab import DataTab
 from app.downloads import zip_route
 from app.endpoints import add_endpoints
-from app.frame import header_html
+from app.frame import header_html, server_lost_html, theme_switch_html
 from app.guard import HIDDEN, Updates, handler
-from app.html import notice
+from app.html import CLICKS
 from app.memory import Memory
 from app.pieces import piece
 from app.playground_tab import PlaygroundTab
@@ -31,14 +31,18 @@ class Page:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.memory = Memory.build()
-        piece(header_html(), elem_id="top")
+        with gr.Row(elem_classes="top-row"):
+            piece(header_html(), elem_id="top")
+            status = piece(js_on_load=CLICKS, elem_id="queue-status")
+            piece(theme_switch_html())
+        piece(server_lost_html(), elem_classes="place")
         with gr.Tabs(selected="data", elem_id="tabs") as self.tabs:
             with gr.Tab(common.TAB_DATA, id="data") as data:
                 self.data = DataTab(services, self.memory)
             with gr.Tab(common.TAB_TRAIN, id="train") as train:
                 self.train = TrainTab(services, self.memory, self.tabs)
             with gr.Tab(common.TAB_RUNS, id="runs") as runs:
-                self.runs = RunsTab(services, self.memory)
+                self.runs = RunsTab(services, self.memory, status)
             with gr.Tab(common.TAB_PLAYGROUND, id="playground") as playground:
                 self.playground = PlaygroundTab(services)
         self._remember_tab(data, train, runs, playground)
@@ -51,13 +55,19 @@ class Page:
         self._connect()
 
     def _remember_tab(self, *tabs: gr.Tab) -> None:
+        """Remember which tab is shown; not the one that a fresh page shows for a moment."""
+        memory = self.memory.tab
         for tab, name in zip(tabs, TAB_IDS, strict=True):
-            tab.select(None, None, self.memory.tab, js=f"() => '{name}'", show_progress="hidden")
+            js = f"(before) => window.workbenchRestored ? '{name}' : before"
+            tab.select(None, memory, memory, js=js, show_progress="hidden")
 
     def _connect(self) -> None:
         data, train, runs, playground = self.data, self.train, self.runs, self.playground
         self.memory.dataset.change(
-            handler(train.notice)(train.datasets), [self.memory.dataset], train.outputs(), **HIDDEN
+            handler(train.layout.notice)(train.show.datasets),
+            [self.memory.dataset],
+            train.outputs(),
+            **HIDDEN,
         )
         data.to_train.click(
             handler(data.notice)(self.go_to_train), [self.memory.dataset],
@@ -67,28 +77,37 @@ class Page:
             handler(runs.notice)(self.train_again), [self.memory.run],
             [*train.outputs(), runs.notice], **HIDDEN,
         )  # fmt: skip
+        runs.status.click(
+            handler(runs.notice)(self.go_to_run),
+            None,
+            [*runs.outputs(), self.tabs, self.memory.tab],
+            **HIDDEN,
+        )
         runs.playground.click(
             handler(runs.notice)(self.go_to_playground), [self.memory.run],
-            [*playground.outputs(), self.tabs, runs.notice], **HIDDEN,
+            [*playground.outputs(), self.tabs, self.memory.tab, runs.notice], **HIDDEN,
         )  # fmt: skip
 
     def go_to_train(self, dataset_id: str) -> Updates:
         """From the data to its training."""
-        return {**self.train.datasets(dataset_id), self.tabs: gr.Tabs(selected="train")}
+        return {**self.train.show.datasets(dataset_id), **self.memory.open_tab(self.tabs, "train")}
 
     def train_again(self, run: int) -> Updates:
         """From a run to a form with its settings."""
         job = self.services.store.get(run)
-        said = notice("info", run_words.REFILLED.format(name=job.name))
+        said = run_words.REFILLED.format(name=job.name)
         return {
-            **self.train.fill(job.config),
-            self.train.notice: said,
-            self.tabs: gr.Tabs(selected="train"),
+            **self.train.fill(job.config, "", said),
+            **self.memory.open_tab(self.tabs, "train"),
         }
+
+    def go_to_run(self, event: gr.EventData) -> Updates:
+        """From the sign of the queue to the run that it names."""
+        return {**self.runs.choose(event), **self.memory.open_tab(self.tabs, "runs")}
 
     def go_to_playground(self, run: int) -> Updates:
         """From a finished run to its adapter."""
-        return {**self.playground.refresh(run), self.tabs: gr.Tabs(selected="playground")}
+        return {**self.playground.refresh(run), **self.memory.open_tab(self.tabs, "playground")}
 
     def restore(self, tab: str, dataset: str, run: int, form: dict[str, Any]) -> Updates:
         """A fresh page, as the browser remembers the last one."""
@@ -123,7 +142,7 @@ def build_page(services: Services) -> gr.Blocks:
             [memory.tab, memory.dataset, memory.run, memory.form],
             page.all_outputs(),
             **HIDDEN,
-        )
+        ).then(None, None, None, js="() => { window.workbenchRestored = true; }")
     return blocks
 
 

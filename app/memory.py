@@ -1,6 +1,7 @@
 """What the browser remembers, so that a reload or a restart brings the same page back."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -19,6 +20,10 @@ class Memory:
     """The chosen run's number, or 0."""
     form: gr.BrowserState
     """The Train tab's values: dotted setting name → value; empty before the first change."""
+
+    def open_tab(self, tabs: gr.Tabs, name: str) -> dict[Any, Any]:
+        """Updates that show a tab and remember it; a click on a tab is remembered by itself."""
+        return {tabs: gr.Tabs(selected=name), self.tab: name}
 
     @classmethod
     def build(cls) -> "Memory":

@@ -9,7 +9,7 @@ import gradio as gr
 from app import playground_view as view
 from app.comparing import AnswerOptions, Conversations, answer
 from app.guard import HIDDEN, Updates, handler
-from app.html import CLICKS, empty_state, notice
+from app.html import CLICKS, empty_state, help_text, notice
 from app.pieces import piece
 from app.runs_tab import download_link
 from app.services import Services
@@ -38,6 +38,7 @@ class PlaygroundTab:
                 self._build_choice()
             with gr.Column(elem_classes="wb-panel"):
                 self._build_talk()
+        self.guarded_ask = handler(self.notice)(self.ask)
         self._connect()
 
     def _build_choice(self) -> None:
@@ -47,40 +48,31 @@ class PlaygroundTab:
             )
             self.download = piece(min_width=200, elem_id="playground-download")
         with gr.Accordion(words.OPTIONS, open=False, elem_id="answer-options"):
-            self.system = gr.Textbox(
-                label=words.SYSTEM, info=words.SYSTEM_HELP, lines=2, elem_id="system-text"
-            )
-            with gr.Row():
-                self.temperature = gr.Slider(
-                    0, 1.5, value=0, step=0.05, label=words.TEMPERATURE, buttons=[],
-                    info=words.TEMPERATURE_HELP, min_width=220,
-                )  # fmt: skip
-                self.strength = gr.Slider(
-                    0, 1.5, value=1, step=0.05, label=words.STRENGTH, buttons=[],
-                    info=words.STRENGTH_HELP, min_width=220, elem_id="strength",
-                )  # fmt: skip
-                self.max_new_tokens = gr.Slider(
-                    8, 1024, value=128, step=8, label=words.MAX_NEW_TOKENS, buttons=[],
-                    info=words.MAX_NEW_TOKENS_HELP, min_width=220, elem_id="max-new-tokens",
-                )  # fmt: skip
-                self.seed = gr.Number(
-                    0, label=words.SEED, info=words.SEED_HELP, min_width=220, elem_id="answer-seed"
-                )
+            with gr.Column(elem_classes="field"):
+                self.system = gr.Textbox("", label=words.SYSTEM, lines=2, elem_id="system-text")
+                piece(help_text(words.SYSTEM_HELP))
+            with gr.Row(elem_classes="fields"):
+                self.temperature = _slide((0, 1.5, 0.05), 0, words.TEMPERATURE, "temperature")
+                self.strength = _slide((0, 1.5, 0.05), 1, words.STRENGTH, "strength")
+                self.max_new_tokens = _slide((8, 1024, 8), 128, words.LONGEST, "max-new-tokens")
+                with gr.Column(min_width=200, elem_classes="field"):
+                    self.seed = gr.Number(0, label=words.SEED[0], elem_id="answer-seed")
+                    piece(help_text(words.SEED[1]))
 
     def _build_talk(self) -> None:
         with gr.Row(equal_height=True, elem_classes="sides"):
             self.base = piece(
-                view.side_html(False, ()), elem_id="base-side",
+                view.side_html(False, ()), js_on_load=view.FOLLOW_JS, elem_id="base-side",
                 min_width=300,
             )  # fmt: skip
             self.adapted = piece(
-                view.side_html(True, ()), elem_id="adapted-side",
+                view.side_html(True, ()), js_on_load=view.FOLLOW_JS, elem_id="adapted-side",
                 min_width=300,
             )  # fmt: skip
         self.badge = piece(elem_id="divergence")
         self.notice = piece(elem_classes="place", elem_id="playground-notice")
         self.prompt = gr.Textbox(
-            label=words.PROMPT, placeholder=words.PROMPT_PLACEHOLDER, lines=2, max_lines=10,
+            label=words.PROMPT, placeholder=words.PROMPT_PLACEHOLDER, lines=1, max_lines=10,
             elem_id="prompt",
         )  # fmt: skip
         self.examples = piece(js_on_load=CLICKS, elem_id="examples")
@@ -94,7 +86,7 @@ class PlaygroundTab:
         guard = handler(self.notice)
         gr.on(
             [self.send.click, self.prompt.submit],
-            guard(self.ask),
+            self.guarded_ask,
             [
                 *(self.run, self.prompt, self.system, self.said),
                 *(self.temperature, self.max_new_tokens, self.strength, self.seed),
@@ -171,14 +163,14 @@ class PlaygroundTab:
     def ask(
         self,
         run: int | None,
-        prompt: str,
-        system: str,
+        prompt: str | None,
+        system: str | None,
         said: Conversations,
         *decoding: Any,
     ) -> Iterator[Updates]:
         """Stream both answers; the conversation goes on with what came of it."""
         job = self._job(run)
-        if not prompt.strip():
+        if prompt is None or not prompt.strip():
             raise EmptyPrompt(words.EMPTY_PROMPT)
         names = ("temperature", "max_new_tokens", "strength", "seed")
         options = AnswerOptions.parse(dict(zip(names, decoding, strict=True)))
@@ -193,7 +185,7 @@ class PlaygroundTab:
         }
         ready = {self.send: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
         try:
-            yield from self._stream(job, asked, system, options)
+            yield from self._stream(job, asked, system or "", options)
         except Exception:
             yield {self.prompt: prompt, **self._sides(said, None), **ready}
             raise
@@ -235,3 +227,15 @@ class PlaygroundTab:
             self.base: view.side_html(False, said.base, base),
             self.adapted: view.side_html(True, said.adapted, adapted),
         }
+
+
+def _slide(
+    span: tuple[float, float, float], value: float, said: tuple[str, str], elem_id: str
+) -> gr.Slider:
+    """A slider over low, high and step, with its label and help."""
+    low, high, step = span
+    label, help_sentence = said
+    with gr.Column(min_width=200, elem_classes="field"):
+        slider = gr.Slider(low, high, value, step=step, label=label, buttons=[], elem_id=elem_id)
+        piece(help_text(help_sentence))
+    return slider

@@ -16,6 +16,15 @@ EXAMPLE_ROWS = 200
 MAX_EXAMPLES = 4
 EXAMPLE_CHARACTERS = 300
 
+FOLLOW_JS = """
+watch('value', () => {
+  const box = element.querySelector('.dialogue');
+  const below = box.scrollHeight - box.scrollTop - box.clientHeight;
+  if (below < 160) box.scrollTop = box.scrollHeight;
+});
+"""
+"""For ``gr.HTML(js_on_load=...)``: follow a growing answer, unless the person has scrolled up."""
+
 
 def side_html(adapted: bool, turns: Sequence[Turn], partial: str | None = None) -> str:
     """One side's conversation; ``partial`` is the answer being written."""

@@ -23,8 +23,10 @@ POLL_SECONDS = 1.0
 class RunsTab:
     """Layout and handlers; the chosen run's number lives in ``memory.run``."""
 
-    def __init__(self, services: Services, memory: Memory) -> None:
+    def __init__(self, services: Services, memory: Memory, status: gr.HTML) -> None:
         self.store = services.store
+        self.status = status
+        """The sign of the queue, seen from every tab."""
         self.chosen = memory.run
         self.seen = gr.State("")
         """What was drawn last, so that nothing is sent while nothing changes."""
@@ -89,7 +91,7 @@ class RunsTab:
             *(self.list, self.header, self.notice, self.playground, self.download, self.stop),
             *(self.resume, self.again, self.ask_delete, self.confirm, self.confirm_text),
             *(self.result_panel, self.result, self.chart_panel, self.chart),
-            *(self.more_panel, self.log, self.settings, self.seen, self.chosen),
+            *(self.status, self.more_panel, self.log, self.settings, self.seen, self.chosen),
         ]
 
     def poll(self, chosen: int, seen: str) -> Updates:
@@ -101,7 +103,11 @@ class RunsTab:
         now = str(hash((chosen, away, log, *map(_fingerprint, jobs))))
         if now == seen:
             return {self.seen: gr.skip()}
-        updates: Updates = {self.seen: now, self.list: runs_view.list_html(jobs, chosen)}
+        updates: Updates = {
+            self.seen: now,
+            self.status: runs_view.status_html(jobs, away),
+            self.list: runs_view.list_html(jobs, chosen),
+        }
         if job is None:
             return updates | self._nothing()
         return updates | self._detail(job, away) | {self.log: runs_view.log_html(log)}

@@ -65,6 +65,27 @@ def _bar(job: Job) -> str:
     )
 
 
+def status_html(jobs: Sequence[Job], away: bool) -> str:
+    """The queue in a few words, for the frame; pressing it leads to the run."""
+    waiting = sum(job.status is JobStatus.queued for job in jobs)
+    active = [job for job in jobs if job.is_active]
+    if not active:
+        return f'<span class="queue-sign">{text(words.SIGN_IDLE)}</span>'
+    first = next((job for job in active if job.status is JobStatus.running), active[-1])
+    kind, label = status_of(first)
+    if away:
+        kind, label = "failed", words.SIGN_NO_WORKER
+    elif first.status is JobStatus.running and first.total_steps:
+        label = f"{label} {share_done(first):.0%}"
+    others = waiting - (first.status is JobStatus.queued)
+    more = words.SIGN_MORE.format(count=others) if others else ""
+    return (
+        f'<button type="button" class="queue-sign" data-action="choose" data-id="{first.id}">'
+        f'{pill(kind, label)}<span class="name">{text(first.name)}</span>'
+        f'<span class="more">{text(more)}</span></button>'
+    )
+
+
 def nothing_html() -> str:
     """The detail's place while no run is chosen."""
     return empty_state(words.CHOOSE_TITLE, words.CHOOSE_HINT)

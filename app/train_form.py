@@ -94,9 +94,11 @@ class Estimate:
 def estimate(config: TrainConfig, rows: int) -> Estimate:
     """Count rows and updates as the engine will."""
     validation = min(round(rows * config.validation_share), max(rows - 1, 0))
+    if config.validation_share and rows > 1:
+        validation = max(validation, 1)
     train = rows - validation
     per_update = config.batch_size * config.gradient_accumulation_steps
-    planned = math.ceil(config.epochs * math.ceil(train / per_update)) if train else 0
+    planned = max(1, math.ceil(config.epochs * math.ceil(train / per_update)))
     updates = min(planned, config.max_steps) if config.max_steps else planned
     return Estimate(train, validation, per_update, planned, updates)
 

@@ -4,12 +4,14 @@ from typing import Any
 
 import gradio as gr
 
+from app.counts_view import module_choices
 from app.fields import FIELDS, TARGETS, Drawn, Section, default_values, draw, draw_help, element_id
 from app.html import CLICKS, heading, help_text, muted
 from app.pieces import piece
 from app.presets import DEFAULT_PRESET
 from app.presets_view import presets_html
 from app.wording import train as words
+from lora_engine.starters import STARTERS, shipped_profile
 
 
 class TrainLayout:
@@ -17,6 +19,8 @@ class TrainLayout:
 
     def __init__(self) -> None:
         self.start_values = default_values() | DEFAULT_PRESET.values
+        self.first_model = next(iter(STARTERS))
+        self.first_profile = shipped_profile(self.first_model)
         self.fields: dict[str, Drawn] = {}
         with gr.Row(equal_height=False):
             with gr.Column(scale=7, min_width=320):
@@ -35,12 +39,19 @@ class TrainLayout:
                 with gr.Column(min_width=200, elem_classes="field"):
                     self.dataset = gr.Dropdown([], label=words.DATASET, elem_id="train-dataset")
                     piece(help_text(words.DATASET_HELP))
+                    self.dataset_problem = piece(
+                        elem_classes="problem", elem_id="train-dataset-problem"
+                    )
                 with gr.Column(min_width=200, elem_classes="field"):
                     self.model = gr.Dropdown(
-                        [], label=words.MODEL, allow_custom_value=True, elem_id="train-model"
+                        [(starter.title, starter.id) for starter in STARTERS.values()],
+                        value=self.first_model,
+                        label=words.MODEL,
+                        allow_custom_value=True,
+                        elem_id="train-model",
                     )
                     piece(help_text(words.MODEL_HELP))
-            self.what_notice = piece(elem_classes="place", elem_id="model-notice")
+            self.model_notice = piece(elem_classes="place", elem_id="model-notice")
 
     def _build_adapter(self) -> None:
         with gr.Column(elem_classes="wb-panel"):
@@ -53,7 +64,12 @@ class TrainLayout:
             with gr.Row(elem_classes="fields"):
                 self._draw_section("adapter")
             with gr.Column(elem_classes="field"):
-                modules = gr.CheckboxGroup([], label=words.TARGETS, elem_id=element_id(TARGETS))
+                modules = gr.CheckboxGroup(
+                    module_choices(self.first_profile),
+                    value=list(self.first_profile.default_targets),
+                    label=words.TARGETS,
+                    elem_id=element_id(TARGETS),
+                )
                 with gr.Row(elem_classes="actions"):
                     self.usual = gr.Button(words.TARGETS_USUAL, size="sm")
                     self.all_modules = gr.Button(words.TARGETS_ALL, size="sm")

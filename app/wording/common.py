@@ -8,6 +8,10 @@ TAB_RUNS = "3  Runs"
 TAB_PLAYGROUND = "4  Playground"
 THEME_SWITCH = "Switch between light and dark"
 
+SERVER_LOST = (
+    "The page's server does not answer. Runs go on without it; when it is back, this page loads "
+    "itself anew."
+)
 WORKER_HINT = (
     "No worker is running, so queued runs wait. Start everything with “python start.py”, "
     "or the worker alone with “python -m jobs”."

@@ -15,6 +15,9 @@ NOTHING_HINT = (
     "that ship with the project."
 )
 READING = "Reading the file"
+READING_LONG = "The file is being read; its first rows are below."
+PEEK_TITLE = "The first rows of the file"
+CHECKING = "Checking the rows"
 GONE = "That data set is no longer here; choose another one."
 
 ROLES_TITLE = "Which column is what"
@@ -59,6 +62,7 @@ ROLE_USER = "Person"
 ROLE_ASSISTANT = "Model"
 ROLE_TEXT = "Text"
 LEARNED = "learned"
+EMPTY = "(nothing)"
 LINE = "Line {line}"
 
 LEARN_PAIR = "The model reads “{first}” as what a person asks and learns to answer with “{second}”."

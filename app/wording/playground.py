@@ -25,14 +25,19 @@ DOWNLOAD_HINT = "Take the adapter home"
 OPTIONS = "How answers are written"
 SYSTEM = "System text (optional)"
 SYSTEM_HELP = "Set before the conversation on both sides."
-TEMPERATURE = "Temperature"
-TEMPERATURE_HELP = "0 always takes the likeliest word; higher is more surprising."
-MAX_NEW_TOKENS = "Longest answer (tokens)"
-MAX_NEW_TOKENS_HELP = "An answer is cut there; a token is about three quarters of a word."
-STRENGTH = "Adapter strength"
-STRENGTH_HELP = "0 is the base model, 1 is as trained, above 1 exaggerates."
-SEED = "Seed"
-SEED_HELP = "With a temperature above 0, the same seed draws the same words on both sides."
+TEMPERATURE = (
+    "Temperature",
+    "0 always takes the likeliest word; higher is more surprising.",
+)
+LONGEST = (
+    "Longest answer",
+    "In tokens, where a token is about three quarters of a word; longer answers are cut.",
+)
+STRENGTH = ("Adapter strength", "0 is the base model, 1 is as trained, above 1 exaggerates.")
+SEED = (
+    "Seed",
+    "With a temperature above 0, the same seed draws the same words on both sides.",
+)
 
 DIVERGENCE_NONE = (
     "The adapter changes practically nothing on this prompt (mean KL {value}). Train longer, raise "

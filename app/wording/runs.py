@@ -6,6 +6,10 @@ EMPTY_HINT = "Choose data and settings on the Train tab and press Train; the run
 CHOOSE_TITLE = "No run chosen"
 CHOOSE_HINT = "Choose a run from the list to see how it went."
 
+SIGN_IDLE = "Nothing is training"
+SIGN_NO_WORKER = "No worker"
+SIGN_MORE = "+{count} waiting"
+
 STATUS = {
     "queued": "Waiting",
     "running": "Training",

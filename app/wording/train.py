@@ -30,7 +30,7 @@ PRESETS = {
 PRESET_HELP = {
     "quick": "At most 20 updates on short rows: shows in minutes whether everything fits together.",
     "balanced": "Rank 8 on query and value, three passes: the right start for most data sets.",
-    "thorough": "Rank 16 on every linear layer, five passes: slower, for harder or mixed tasks.",
+    "thorough": "Rank 16 on every linear layer, four passes: slower, for harder or mixed tasks.",
 }
 PRESET_OWN = "You have changed these settings; press a card to go back to one of the three."
 
@@ -131,6 +131,11 @@ FIELDS: dict[str, tuple[str, str]] = {
         "Number format of the frozen model. Auto takes the fast one where the machine has it; "
         "fp32 is the most exact and the slowest.",
     ),
+    "fast": (
+        "Fast ways",
+        "Takes faster ways to the same result where model and machine allow it. Switch it off "
+        "only to rule them out when a run behaves strangely.",
+    ),
 }
 EMPTY_NUMBER = "{label} is empty; type a number."
 
@@ -153,5 +158,5 @@ SAVE = "Save settings"
 LOAD = "Load settings"
 LOAD_NOT_JSON = "This is not a settings file: choose the JSON file that “Save settings” made."
 LOADED = "The settings of “{name}” were loaded."
-LOADED_NO_DATA = " Its data set is not here, so the chosen one stays."
+LOADED_NO_DATA = " Its data set is no longer here; choose another one."
 SETTINGS_FILE = "lora-settings.json"

@@ -140,9 +140,7 @@ def test_nothing_to_learn(client: Client, tmp_path: Path) -> None:
     path.write_text("question,answer\na,\nb,\n")
     added = call(client, "/add_dataset", handle_file(path))
     assert added["rows"] == 0
-    assert "nothing to learn" in sentence(
-        client, "/start_training", added["dataset_id"], STARTER
-    )
+    assert "nothing to learn" in sentence(client, "/start_training", added["dataset_id"], STARTER)
 
 
 def test_unknown_data_sets_and_roles(client: Client, table: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_run_is_cancelled_and_resumed(client: Client, job_id: int) -> None:
 
 
 def test_the_zip_is_given_and_keeps_its_content(
-    client: Client, address: str, served_home: Path, job_id: int
+    client: Client, served_home: Path, job_id: int
 ) -> None:
     with pytest.raises(AppError, match="has no adapter yet"):
         call(client, "/download_adapter", job_id)

@@ -1,0 +1,123 @@
+"""What the Train tab shows for given values, as updates of its components."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app import counts_view, train_form
+from app.fields import TARGETS
+from app.guard import Updates
+from app.html import muted, notice, text
+from app.memory import Memory
+from app.presets import every_module, matching_preset
+from app.presets_view import presets_html
+from app.services import Services
+from app.train_form import Values
+from app.train_layout import TrainLayout
+from app.wording import train as words
+from lora_engine import catalog
+from lora_engine.config import TrainConfig
+from lora_engine.errors import DataError, SettingsError
+from lora_engine.profile import ModelProfile, count_parameters
+
+
+@dataclass(frozen=True)
+class TrainUpdates:
+    """Each method gives the changes of the tab; none of them starts anything."""
+
+    services: Services
+    layout: TrainLayout
+    memory: Memory
+
+    def live(self, dataset: str, model: str, values: Values) -> Updates:
+        """Counts, estimate, presets and sentences next to fields, for the values as they are."""
+        layout = self.layout
+        updates: Updates = {drawn.problem: "" for drawn in layout.fields.values()}
+        updates[layout.dataset_problem] = ""
+        updates[self.memory.form] = {**values, "base_model": model}
+        profile = self.profile_at_hand(model)
+        updates[layout.presets] = presets_html(matching_preset(values, profile))
+        try:
+            config = train_form.make_config(values, model or "-", dataset or "-")
+            if profile is not None:
+                counts = count_parameters(profile, config.lora)
+                updates[layout.counts] = counts_view.counts_html(counts, config.lora)
+        except SettingsError as error:
+            return updates | self.problem(error)
+        return updates | {layout.estimate: self._estimate(config, dataset)}
+
+    def problem(self, error: SettingsError) -> Updates:
+        """A sentence next to the field it is about."""
+        said = f'<p role="alert">{text(error)}</p>'
+        if drawn := self.layout.fields.get(error.field):
+            return {drawn.problem: said}
+        if error.field == "dataset":
+            return {self.layout.dataset_problem: said}
+        place = self.layout.model_notice if error.field == "base_model" else self.layout.notice
+        return {place: notice("error", str(error))}
+
+    def whole(self, dataset: str, model: str, values: Values) -> Updates:
+        """The whole form: model, its modules, every field, and what follows from them.
+
+        Modules that this model does not have are passed over; without any left, the model's
+        usual ones are chosen. Raises ModelError where the model cannot be used.
+        """
+        profile = self.services.profile(model)
+        known = every_module(profile)
+        chosen = [name for name in values.get(TARGETS) or () if name in known]
+        values = {**values, TARGETS: chosen or list(profile.default_targets)}
+        choices = counts_view.module_choices(profile)
+        return {
+            **self.datasets(dataset),
+            **self.models(model),
+            **self.fields(values),
+            self.layout.fields[TARGETS].control: gr.update(choices=choices, value=values[TARGETS]),
+            **self.live(dataset, model, values),
+            self.layout.model_notice: muted(counts_view.model_sentence(profile)),
+        }
+
+    def fields(self, values: Values) -> Updates:
+        """Other values in some fields."""
+        return {self.layout.fields[name].control: value for name, value in values.items()}
+
+    def datasets(self, chosen: str) -> Updates:
+        """The kept data sets as choices; one that is no longer kept is not chosen."""
+        kept = self.services.library.list()
+        choices = [(f"{each.name} ({each.rows:,} rows)", each.dataset_id) for each in kept]
+        value = chosen if chosen in (each.dataset_id for each in kept) else None
+        return {self.layout.dataset: gr.update(choices=choices, value=value)}
+
+    def models(self, chosen: str) -> Updates:
+        """The starter models and the models used before as choices."""
+        choices = [
+            (model.title, model.id)
+            for model in catalog.list_models(self.services.home)
+            if model.task == "chat"
+        ]
+        return {self.layout.model: gr.update(choices=choices, value=chosen)}
+
+    def profile_at_hand(self, model: str) -> ModelProfile | None:
+        """The profile where it answers at once; a model that was not looked at yet has none."""
+        known = bool(model) and self.services.knows_profile(model)
+        return self.services.profile(model) if known else None
+
+    def _estimate(self, config: TrainConfig, dataset: str) -> str:
+        try:
+            rows = self.services.library.get(dataset).rows if dataset else 0
+        except DataError:
+            rows = 0
+        if not rows:
+            return ""
+        sentence = train_form.estimate_sentence(config, rows)
+        return f'<div class="estimate"><h3>{text(words.ESTIMATE_TITLE)}</h3>{muted(sentence)}</div>'
+
+    def outputs(self) -> list[Any]:
+        """Everything the updates may change."""
+        layout = self.layout
+        problems = [drawn.problem for drawn in layout.fields.values()]
+        return [
+            *(*layout.inputs, *problems, layout.dataset_problem, layout.model_notice),
+            *(layout.presets, layout.counts, layout.estimate, layout.name, layout.notice),
+            *(layout.saved, self.memory.form, self.memory.run, self.memory.tab),
+        ]

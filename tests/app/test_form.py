@@ -1,0 +1,143 @@
+"""Fields, presets, and the way between the Train tab's values and a TrainConfig."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import train_form
+from app.fields import FIELDS, TARGETS, default_values
+from app.presets import DEFAULT_PRESET, PRESETS, every_module, matching_preset, preset_values
+from app.presets_view import presets_html
+from app.train_form import estimate, estimate_sentence, form_values, make_config, read_config
+from app.wording import train as words
+from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.errors import SettingsError
+from lora_engine.profile import count_parameters
+from lora_engine.starters import shipped_profile
+
+PROFILE = shipped_profile("smollm2-135m-instruct")
+
+
+def config(**changes: Any) -> TrainConfig:
+    return TrainConfig.parse({"base_model": "m", "dataset": "d", **changes})
+
+
+def test_every_setting_of_a_run_is_on_the_form() -> None:
+    names = {f"lora.{name}" for name in LoraConfig.model_fields} | set(TrainConfig.model_fields)
+    not_a_field = {"lora", "lora.method", "base_model", "dataset", "roles", "task"}
+    assert {field.name for field in FIELDS} | {TARGETS} == names - not_a_field
+
+
+def test_every_field_has_a_label_and_a_sentence() -> None:
+    assert set(words.FIELDS) == {field.name for field in FIELDS} | {TARGETS}
+    for label, help_sentence in words.FIELDS.values():
+        assert label
+        assert help_sentence.endswith(".")
+
+
+def test_the_defaults_are_the_configs_own() -> None:
+    assert make_config(default_values(), "m", "d") == config()
+
+
+@given(
+    r=st.integers(1, 1024),
+    dropout=st.floats(0, 0.99),
+    targets=st.none() | st.lists(st.sampled_from(every_module(PROFILE)), min_size=1, unique=True),
+    max_steps=st.none() | st.integers(1, 999),
+)
+def test_a_config_survives_the_form(
+    r: int, dropout: float, targets: list[str] | None, max_steps: int | None
+) -> None:
+    lora = {"r": r, "lora_dropout": dropout, "target_modules": targets}
+    before = config(lora=lora, max_steps=max_steps)
+    assert make_config(form_values(before), "m", "d") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("lora.r", 0, "lora.r"),
+        ("lora.r", None, "lora.r"),
+        ("lora.lora_alpha", -1, "lora.lora_alpha"),
+        ("lora.lora_dropout", 1.5, "lora.lora_dropout"),
+        ("epochs", 0, "epochs"),
+        ("batch_size", 2.5, "batch_size"),
+        ("seed", None, "seed"),
+        ("schedule", "zigzag", "schedule"),
+    ],
+)
+def test_a_bad_value_names_its_field(name: str, value: Any, field: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        make_config(default_values() | {name: value}, "m", "d")
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "field"), [("m", "", "dataset"), ("  ", "d", "base_model")]
+)
+def test_data_and_model_are_needed(model: str, dataset: str, field: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        make_config(default_values(), model, dataset)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"[" * 100_000, b"\xff\xfe", b"3"])
+def test_what_is_no_settings_file_is_refused(text: bytes) -> None:
+    with pytest.raises(SettingsError, match="not a settings file"):
+        read_config(text, "m", "d")
+
+
+def test_a_settings_file_may_leave_out_what_the_form_has() -> None:
+    assert read_config(json.dumps({"epochs": 5}).encode(), "m", "d") == config(epochs=5)
+    named = {"base_model": "other", "dataset": "x", "epochs": 1}
+    assert read_config(json.dumps(named).encode(), "m", "d") == TrainConfig.parse(named)
+
+
+def test_presets_are_valid_and_recognised() -> None:
+    for key, preset in PRESETS.items():
+        values = default_values() | preset_values(preset, PROFILE)
+        chosen = make_config(values, "m", "d")
+        assert count_parameters(PROFILE, chosen.lora).trainable > 0
+        assert matching_preset(values, PROFILE) == key
+    assert matching_preset(values | {"epochs": 77}, PROFILE) is None
+    assert set(words.PRESETS) == set(words.PRESET_HELP) == set(PRESETS)
+
+
+def test_the_chosen_preset_is_marked() -> None:
+    marked = presets_html(DEFAULT_PRESET.key)
+    assert marked.count('aria-pressed="true"') == 1
+    own = presets_html(None)
+    assert 'aria-pressed="true"' not in own
+    assert words.PRESET_OWN in own
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "expected"),
+    [
+        ({"epochs": 3, "batch_size": 8}, 80, (72, 8, 27)),
+        ({"epochs": 1, "batch_size": 8, "validation_share": 0}, 9, (9, 0, 2)),
+        ({"epochs": 2, "batch_size": 4, "gradient_accumulation_steps": 2}, 10, (9, 1, 4)),
+        ({"epochs": 3, "max_steps": 5}, 80, (72, 8, 5)),
+        ({"epochs": 0.5, "batch_size": 8, "validation_share": 0}, 80, (80, 0, 5)),
+    ],
+)
+def test_updates_are_counted_as_the_engine_does(
+    changes: dict[str, Any], rows: int, expected: tuple[int, int, int]
+) -> None:
+    seen = estimate(config(**changes), rows)
+    assert (seen.train_rows, seen.validation_rows, seen.updates) == expected
+
+
+def test_the_estimate_is_a_sum_that_can_be_followed() -> None:
+    said = estimate_sentence(config(epochs=3, batch_size=8), 80)
+    assert said == "3 epochs × 72 rows / 8 = 27 updates; 8 rows held back to measure"
+    limited = estimate_sentence(config(epochs=3, batch_size=8, max_steps=5), 80)
+    assert "stopped after 5" in limited
+    assert "otherwise 27" in limited
+
+
+def test_nested_values() -> None:
+    assert train_form.nested({"lora.r": 4, "epochs": 2}) == {"lora": {"r": 4}, "epochs": 2}

@@ -1,0 +1,381 @@
+"""The tabs' handlers without a browser: what they change for what they are given."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from app.fields import TARGETS
+from app.html import notice
+from app.main import Page
+from app.services import Services
+from app.wording import common
+from jobs.generation import GenerationError
+from jobs.store import JobStatus
+from lora_engine.config import TrainConfig
+from lora_engine.data import Library, Turn
+from lora_engine.errors import DataError
+from lora_engine.progress import Progress
+from tests.app.conftest import make_table
+
+STARTER = "smollm2-135m-instruct"
+
+
+class Script:
+    """Stands in for the generation child: gives the events it was told to give."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.asked: list[tuple[Any, ...]] = []
+        self.stops = 0
+
+    def answer(self, *request: Any, **named: Any) -> Iterator[dict[str, Any]]:
+        self.asked.append((*request, *named.values()))
+        for event in self.events:
+            if event["event"] == "error":
+                raise GenerationError(event["message"])
+            yield event
+
+    def stop(self) -> None:
+        self.stops += 1
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    opened = Services.open(tmp_path / "home")
+    scripted = Services(opened.home, opened.store, opened.library, Script())  # type: ignore[arg-type]
+    yield scripted
+    opened.close()
+    opened.store.close()
+
+
+@pytest.fixture
+def page(services: Services) -> Page:
+    async def build() -> Page:  # inside a loop, or Gradio leaves loops of its own open
+        with gr.Blocks(analytics_enabled=False):
+            return Page(services)
+
+    return asyncio.run(build())
+
+
+@pytest.fixture
+def dataset_id(services: Services, tmp_path: Path) -> str:
+    return services.library.add(make_table(tmp_path / "numbers.csv")).dataset_id
+
+
+def click(**data: Any) -> gr.EventData:
+    return gr.EventData(None, data)
+
+
+def form(page: Page, **changes: Any) -> list[Any]:
+    """The values of all controls."""
+    values = {**page.train.layout.start_values, TARGETS: ["q_proj", "v_proj"], **changes}
+    return [values[name] for name in page.train.layout.fields]
+
+
+def finished(services: Services, dataset_id: str, name: str = "Done") -> int:
+    """A run that ended well, with something in place of its zip."""
+    store = services.store
+    job = store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id), name)
+    store.claim("w", "cpu")
+    store.record(job.id, "w", Progress(phase="training", step=2, total_steps=2, loss=1.0))
+    store.job_dir(job.id).mkdir(parents=True)
+    (store.job_dir(job.id) / "adapter.zip").write_bytes(b"zip")
+    store.succeed(job.id, "w", {"loss_first": 2.0, "loss_last": 1.0})
+    return job.id
+
+
+# Data
+
+
+def test_choosing_changing_and_deleting_data(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    data = page.data
+    shown = data.choose(click(id=dataset_id))
+    assert shown[data.chosen] == dataset_id
+    assert "numbers.csv" in shown[data.summary]
+    assert shown[data.shape] == "pair"
+    assert shown[data.columns["prompt"]]["value"] == "question"
+    assert shown[data.columns["system"]]["visible"]
+    assert not shown[data.columns["messages"]]["visible"]
+
+    columns = dict.fromkeys(data.columns) | {"prompt": "answer", "completion": "question"}
+    *_, changed = data.change_roles(dataset_id, "pair", *columns.values())
+    assert services.library.get(dataset_id).roles == {"prompt": "answer", "completion": "question"}
+    assert "It is 0" in changed[data.preview]
+
+    [half] = data.change_shape(dataset_id, "text", *dict.fromkeys(data.columns).values())
+    assert half[data.columns["text"]]["visible"]
+    assert "text" not in services.library.get(dataset_id).roles
+
+    assert "numbers.csv" in data.ask(dataset_id)[data.confirm_text]
+    gone = data.remove(dataset_id)
+    assert gone[data.chosen] == ""
+    assert services.library.list() == []
+
+
+def test_roles_that_do_not_fit_are_refused(page: Page, dataset_id: str) -> None:
+    columns = dict.fromkeys(page.data.columns) | {"prompt": "nose", "completion": "answer"}
+    with pytest.raises(DataError, match="nose"):
+        list(page.data.change_roles(dataset_id, "pair", *columns.values()))
+
+
+def test_a_fresh_page_shows_the_remembered_data_set_or_the_newest(
+    page: Page, dataset_id: str
+) -> None:
+    assert page.data.restore(dataset_id)[page.data.chosen] == dataset_id
+    assert page.data.restore("0123456789abcdef")[page.data.chosen] == dataset_id
+
+
+def test_a_long_file_shows_its_first_rows_and_how_far_it_is(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.data_tab.PEEK_SECONDS", 0.0)
+    path, read_on = make_table(tmp_path / "long.csv"), threading.Event()
+    library = page.services.library
+
+    def slowly(file: str, on_progress: Any) -> Any:
+        on_progress(0.4, "Checking the rows")
+        read_on.wait(30)
+        return Library.add(library, file)
+
+    monkeypatch.setattr(library, "add", slowly)
+    steps = page.data.add(str(path), "")
+    first = next(steps)
+    assert "It is 0 and no more." in first[page.data.preview]
+    while "Checking the rows" not in (step := next(steps))[page.data.notice]:
+        pass
+    assert 'aria-valuenow="40"' in step[page.data.notice]
+    read_on.set()
+    *_, last = steps
+    assert last[page.data.notice] == ""
+    assert "long.csv" in last[page.data.summary]
+
+
+def test_a_long_file_that_fails_gives_the_place_back(
+    page: Page, dataset_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.data_tab.PEEK_SECONDS", 0.0)
+    fail = threading.Event()
+
+    def failing(_file: str, on_progress: Any) -> Any:
+        on_progress(0.9, "Checking the rows")
+        fail.wait(30)
+        raise DataError("The disk is full.")
+
+    monkeypatch.setattr(page.services.library, "add", failing)
+    steps = page.data.add(str(make_table(tmp_path / "long.csv")), dataset_id)
+    assert "long.csv" in next(steps)[page.data.summary]
+    fail.set()
+    shown: dict[Any, Any] = {}
+    with pytest.raises(DataError, match="disk is full"):
+        for step in steps:
+            shown |= step
+    assert "numbers.csv" in shown[page.data.summary]
+    assert shown[page.data.actions]["visible"]
+
+
+# Train
+
+
+def test_counts_follow_the_form(page: Page, dataset_id: str) -> None:
+    train = page.train
+    page.services.profile(STARTER)
+    changes = train.recount(dataset_id, STARTER, *form(page))
+    assert "460,800" in changes[train.layout.counts]
+    assert "40 rows" not in changes[train.layout.estimate]
+    assert "36 rows" in changes[train.layout.estimate]
+    assert 'data-id="balanced" aria-pressed="true"' in changes[train.layout.presets]
+    assert all(changes[drawn.problem] == "" for drawn in train.layout.fields.values())
+    remembered = changes[page.memory.form]
+    assert remembered["lora.r"] == 8
+    assert remembered["base_model"] == STARTER
+
+
+def test_a_bad_value_is_said_next_to_its_field_only(page: Page, dataset_id: str) -> None:
+    changes = page.train.recount(dataset_id, STARTER, *form(page, **{"lora.r": 0}))
+    problems = {name: changes[drawn.problem] for name, drawn in page.train.layout.fields.items()}
+    assert "must be at least 1" in problems.pop("lora.r")
+    assert set(problems.values()) == {""}
+    assert page.train.layout.counts not in changes
+
+
+def test_choosing_a_model_offers_its_modules(page: Page, dataset_id: str) -> None:
+    layout = page.train.layout
+    busy, done = page.train.pick_model(dataset_id, STARTER, *form(page, **{TARGETS: ["nose"]}))
+    assert "Reading the structure" in busy[layout.model_notice]
+    modules = done[layout.fields[TARGETS].control]
+    assert modules["value"] == ["q_proj", "v_proj"]
+    assert ("down_proj × 30", "down_proj") in modules["choices"]
+    assert "134,515,008" in done[layout.model_notice]
+
+
+def test_presets_fill_the_form(page: Page) -> None:
+    page.services.profile(STARTER)
+    fields = page.train.layout.fields
+    thorough = page.train.use_preset(STARTER, click(id="thorough"))
+    assert thorough[fields["lora.r"].control] == 16
+    assert len(thorough[fields[TARGETS].control]) == 7
+    assert page.train.use_usual(STARTER) == {fields[TARGETS].control: ["q_proj", "v_proj"]}
+
+
+def test_starting_a_run_shows_it(page: Page, services: Services, dataset_id: str) -> None:
+    started = page.train.start_run("First", dataset_id, STARTER, *form(page))
+    [job] = services.store.list()
+    assert (job.name, job.status) == ("First", JobStatus.queued)
+    assert started[page.memory.run] == job.id
+    assert started[page.memory.tab] == "runs"
+    again = page.train_again(job.id)
+    assert again[page.train.layout.dataset]["value"] == dataset_id
+    assert "First" in again[page.train.layout.notice]
+
+
+def test_nothing_starts_without_data(page: Page, services: Services) -> None:
+    refused = page.train.start_run("", "", STARTER, *form(page))
+    assert "Choose a data set" in refused[page.train.layout.dataset_problem]
+    assert services.store.list() == []
+
+
+# Runs
+
+
+def test_polling_sends_nothing_while_nothing_changes(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    runs = page.runs
+    done = finished(services, dataset_id)
+    first = runs.poll(done, "")
+    assert first[runs.playground]["visible"]
+    assert first[runs.download]["visible"]
+    assert not first[runs.stop]["visible"]
+    assert "adapters/" in first[runs.download]["value"]
+    seen = first[runs.seen]
+    assert runs.poll(done, seen) == {runs.seen: gr.skip()}
+    services.store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id), "Next")
+    assert "Next" in runs.poll(done, seen)[runs.list]
+
+
+def test_stop_resume_and_delete(page: Page, services: Services, dataset_id: str) -> None:
+    runs = page.runs
+    job = services.store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id), "Waiting")
+    assert "taken out of the queue" in runs.ask_stop(job.id)[runs.notice]
+    assert runs.poll(job.id, "")[runs.resume]["visible"]
+    assert "in the queue again" in runs.go_on(job.id)[runs.notice]
+    assert "Waiting" in runs.ask(job.id)[runs.confirm_text]
+    assert runs.remove(job.id)[runs.chosen] == 0
+    assert services.store.list() == []
+
+
+def test_a_fresh_page_shows_the_run_at_work(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    runs = page.runs
+    assert runs.restore(5)[runs.chosen] == 0
+    old = finished(services, dataset_id)
+    assert runs.restore(0)[runs.chosen] == old
+    waiting = services.store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id))
+    assert runs.restore(999)[runs.chosen] == waiting.id
+    assert runs.restore(old)[runs.chosen] == old
+
+
+# Playground
+
+
+def ask(page: Page, run: int | None, prompt: str, *, seed: int = 0) -> list[dict[Any, Any]]:
+    tab = page.playground
+    said = tab.start_over()[tab.said]
+    guarded = tab.guarded_ask(run, prompt, None, said, 0, 64, 1, seed)
+    return list(guarded)
+
+
+def test_both_answers_stream_and_the_conversation_goes_on(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab, script = page.playground, services.generator
+    assert isinstance(script, Script)
+    run = finished(services, dataset_id)
+    script.events = [
+        {"event": "status", "message": "Loading the model"},
+        {"event": "text", "row": 1, "text": "Ahoy"},
+        {"event": "done", "texts": ["Hello.", "Ahoy!"], "divergence": 0.4,
+         "tokens_per_second": 20.0, "stopped": False},
+    ]  # fmt: skip
+    steps = ask(page, run, "Hi?")
+    assert any("Loading the model" in str(step.get(tab.notice, "")) for step in steps)
+    assert any("Ahoy" in step.get(tab.adapted, "") for step in steps[:-2])
+    last = {key: value for step in steps for key, value in step.items()}
+    assert "Hello." in last[tab.base]
+    assert "Ahoy!" in last[tab.adapted]
+    assert "clearly" in last[tab.badge]
+    assert last[tab.prompt] == ""
+    assert last[tab.send]["interactive"]
+    assert not last[tab.stop]["interactive"]
+    assert last[tab.said].adapted == (
+        Turn(role="user", content="Hi?"), Turn(role="assistant", content="Ahoy!"),
+    )  # fmt: skip
+    [(model, rows, options, divergence)] = script.asked
+    assert model == STARTER
+    assert [bool(row["adapter"]) for row in rows] == [False, True]
+    assert options == {"max_new_tokens": 64, "temperature": 0, "seed": 0}
+    assert divergence is True
+
+
+def test_a_failed_answer_gives_the_message_back(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab, script = page.playground, services.generator
+    assert isinstance(script, Script)
+    script.events = [{"event": "error", "message": "There is not enough memory."}]
+    steps = ask(page, finished(services, dataset_id), "Hi?")
+    last = {key: value for step in steps for key, value in step.items()}
+    assert last[tab.notice] == notice("error", "There is not enough memory.")
+    assert last[tab.prompt] == "Hi?"
+    assert last[tab.send]["interactive"]
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n"])
+def test_an_empty_message_is_not_sent(
+    page: Page, services: Services, dataset_id: str, prompt: str
+) -> None:
+    [_, refused] = ask(page, finished(services, dataset_id), prompt)
+    assert "Type a message" in refused[page.playground.notice]
+
+
+def test_the_playground_without_a_run(page: Page) -> None:
+    empty = page.playground.refresh(None)
+    assert empty[page.playground.empty]["visible"]
+    [_, refused] = ask(page, None, "Hi?")
+    assert "Choose a finished run" in refused[page.playground.notice]
+
+
+def test_examples_come_from_the_runs_data(page: Page, services: Services, dataset_id: str) -> None:
+    tab = page.playground
+    shown = tab.refresh(finished(services, dataset_id))
+    prompts = shown[tab.examples_list]
+    assert prompts == ["What is 0?", "What is 10?", "What is 20?", "What is 30?"]
+    assert tab.use_example(prompts, click(id="2")) == {tab.prompt: "What is 20?"}
+    assert tab.use_example(prompts, click(id="9")) == {}
+    services.library.remove(dataset_id)
+    assert tab.pick(shown[tab.run]["value"])[tab.examples] == ""
+
+
+# What may go wrong anywhere
+
+
+def test_unexpected_errors_are_a_general_sentence(
+    page: Page, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from app.guard import handler
+
+    def broken() -> dict[Any, Any]:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr("app.guard.log.propagate", True)
+    shown = handler(page.data.notice)(broken)()
+    assert shown == {page.data.notice: notice("error", common.UNEXPECTED)}
+    assert "secret detail" in caplog.text
