@@ -69,12 +69,12 @@ def preset_values(preset: Preset, profile: ModelProfile | None) -> dict[str, Any
     values = dict(preset.values)
     if profile is not None:
         values["lora.target_modules"] = list(
-            every_module(profile) if preset.every_module else profile.default_targets
+            profile.linear_names if preset.every_module else profile.default_targets
         )
     return values
 
 
-def every_module(profile: ModelProfile) -> tuple[str, ...]:
+def known_modules(profile: ModelProfile) -> tuple[str, ...]:
     """Every adaptable module name, once, in the model's order."""
     return tuple(dict.fromkeys(group.name for group in profile.groups))
 

@@ -12,7 +12,7 @@ from app.fields import TARGETS
 from app.guard import HIDDEN, Updates, handler
 from app.html import muted, notice
 from app.memory import Memory
-from app.presets import PRESETS, every_module, preset_values
+from app.presets import PRESETS, preset_values
 from app.services import Services
 from app.starting import start_training
 from app.train_form import Values
@@ -112,9 +112,9 @@ class TrainTab:
         return self.show.fields({TARGETS: list(profile.default_targets)})
 
     def use_all(self, model: str | None) -> Updates:
-        """Choose every module there is."""
+        """Choose every linear layer, and neither embedding nor output head."""
         profile = self.services.profile(model or "")
-        return self.show.fields({TARGETS: list(every_module(profile))})
+        return self.show.fields({TARGETS: list(profile.linear_names)})
 
     def save_settings(self, dataset: str | None, model: str | None, *controls: Any) -> Updates:
         """Hand the settings to the browser as a file that the command line takes too."""

@@ -10,7 +10,7 @@ from app.fields import TARGETS
 from app.guard import Updates
 from app.html import muted, notice, text
 from app.memory import Memory
-from app.presets import every_module, matching_preset
+from app.presets import known_modules, matching_preset
 from app.presets_view import presets_html
 from app.services import Services
 from app.train_form import Values
@@ -64,7 +64,7 @@ class TrainUpdates:
         usual ones are chosen. Raises ModelError where the model cannot be used.
         """
         profile = self.services.profile(model)
-        known = every_module(profile)
+        known = known_modules(profile)
         chosen = [name for name in values.get(TARGETS) or () if name in known]
         values = {**values, TARGETS: chosen or list(profile.default_targets)}
         choices = counts_view.module_choices(profile)

@@ -334,6 +334,8 @@ def _by_name(
     for target in targets:
         chosen.setdefault(target.group.name, []).append(target.parameters(lora))
     for name, same in by_name.items():
+        if name not in chosen and all(g.is_head or g.kind == "Embedding" for g in same):
+            continue  # "every module" means every layer between embedding and head
         costs = chosen.get(name) or [Target("", g, lora.r).parameters(lora) for g in same]
         yield ModuleCount(
             name=name,

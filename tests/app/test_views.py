@@ -15,7 +15,7 @@ from app.wording import data as data_words
 from jobs.job import Job, JobStatus
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.data import Dataset, Problem, Sample, Turn
-from lora_engine.profile import count_parameters
+from lora_engine.profile import TensorInfo, count_parameters
 from lora_engine.starters import shipped_profile
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{7*7}}${7*7}"
@@ -146,11 +146,11 @@ def test_the_counts_card_shows_exact_numbers() -> None:
     for said in ("460,800", "134,975,808", "0.34 %", "1.8 MB", "q_proj × 30", "276,480"):
         assert said in html
     assert "k_proj" not in html
-    with_bias = counts_view.counts_html(
-        count_parameters(PROFILE.model_copy(update={"bias_parameters": 5}), LoraConfig(bias="all")),
-        LoraConfig(bias="all"),
+    biased = PROFILE.model_copy(
+        update={"tensors": (*PROFILE.tensors, TensorInfo("model.extra.bias", (5,), "float32"))}
     )
-    assert "bias vectors" in with_bias
+    lora = LoraConfig(bias="all")
+    assert "bias vectors" in counts_view.counts_html(count_parameters(biased, lora), lora)
     assert ("q_proj × 30", "q_proj") in counts_view.module_choices(PROFILE)
 
 
