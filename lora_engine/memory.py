@@ -1,9 +1,24 @@
 """How much memory a process has needed."""
 
+import os
 import sys
 
 import psutil
 import torch
+
+KERNELS_KEPT = 64
+"""Enough for the shapes of one pack of rows, which all layers share."""
+
+
+def limit_kernel_cache() -> None:
+    """Let torch's CPU library keep fewer kernels; before the first product of the process.
+
+    oneDNN keeps 1,024 kernels, one for each shape that it meets, at about half a megabyte each.
+    Rows of every length meet hundreds of shapes, and a shape of the last update seldom comes back.
+    A person's own setting stays.
+    """
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(name, str(KERNELS_KEPT))
 
 
 def peak_memory_mb(device: torch.device) -> float:

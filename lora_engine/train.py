@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import get_scheduler, set_seed
+from accelerate.utils import set_seed
 
 from lora_engine import adapter
 from lora_engine.batches import Plan
@@ -15,10 +15,10 @@ from lora_engine.config import TrainConfig
 from lora_engine.evaluate import measure
 from lora_engine.lora.inject import inject
 from lora_engine.loss import mean_loss
-from lora_engine.memory import peak_memory_mb
+from lora_engine.memory import limit_kernel_cache, peak_memory_mb
 from lora_engine.model import choose_device, choose_dtype
 from lora_engine.noise import add_embedding_noise
-from lora_engine.optimizer import make_optimizer
+from lora_engine.optimizer import make_optimizer, make_scheduler
 from lora_engine.outcome import collect_metrics, write_adapter
 from lora_engine.prepare import prepare
 from lora_engine.profile import count_parameters
@@ -61,6 +61,7 @@ def train(
         WorkbenchError: settings, data or model that cannot be used.
     """
     report(Progress(phase="preparing", message="Reading the data"))
+    limit_kernel_cache()
     set_seed(config.seed)
     place = choose_device(device)
     start = adapter.read(Path(config.start_from)) if config.start_from else None
@@ -94,9 +95,7 @@ def train(
     plan = Plan.of(config, len(work.training))
     optimizer = make_optimizer(model, config)
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    scheduler = get_scheduler(
-        config.schedule, optimizer, int(config.warmup_ratio * plan.total_steps), plan.total_steps
-    )
+    scheduler = make_scheduler(optimizer, config, plan.total_steps)
     checkpoint = out_dir / "checkpoint"
     found = load_checkpoint(checkpoint, model, optimizer, scheduler) if resume else None
     state = found or RunState()
