@@ -110,7 +110,7 @@ def train(
                 total_steps=plan.total_steps,
                 loss=state.losses[-1] if state.losses else None,
                 eval_loss=eval_loss,
-                learning_rate=scheduler.get_last_lr()[0],
+                learning_rate=float(scheduler.get_last_lr()[0]),
                 tokens_per_second=state.tokens / state.seconds if state.step else None,
                 memory_mb=peak_memory_mb(place),
                 eta_seconds=pace * (plan.total_steps - state.step) if pace else None,

@@ -16,6 +16,9 @@ from transformers import AttentionInterface
 NAME = "packed_blocks"
 """The name for ``model.set_attn_implementation``."""
 
+PADDED = "packed_rows"
+"""The same for encoders: short rows, every position sees its whole row, with dropout."""
+
 BLOCK = 128
 """Queries a block; 64 and 256 measured slower."""
 
@@ -61,6 +64,47 @@ def packed_attention(
         )
     out = rows[0] if len(rows) == 1 else torch.cat(rows, dim=2)
     return out.flatten(0, 1).transpose(0, 1)[None], None
+
+
+def padded_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Full attention within the rows that ``cu_seq_lens_q`` borders; transformers' interface.
+
+    query, key, value: 1 × heads × tokens × width; the result is 1 × tokens × heads × width. Rows
+    are padded to the longest here and nowhere else, so that all of them are one batched product.
+
+    Raises:
+        NotImplementedError: a mask, no borders, or grouped queries.
+    """
+    borders = options.get("cu_seq_lens_q")
+    if attention_mask is not None or borders is None or key.shape[1] != query.shape[1]:
+        raise NotImplementedError("padded attention knows only full attention in packed rows")
+    lengths = borders.diff().long()
+    rows, longest = len(lengths), int(lengths.max())
+    real = torch.arange(longest) < lengths[:, None]
+    places = real.flatten().nonzero()[:, 0].to(query.device)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+
+    def padded(states: Tensor) -> Tensor:
+        """1 × heads × tokens × width → rows × heads × longest × width."""
+        flat = states[0].transpose(0, 1)
+        grid = flat.new_zeros(rows * longest, *flat.shape[1:]).index_copy(0, places, flat)
+        return grid.view(rows, longest, *flat.shape[1:]).transpose(1, 2)
+
+    unseen = torch.zeros(rows, 1, 1, longest, dtype=query.dtype, device=query.device)
+    unseen.masked_fill_(~real[:, None, None].to(query.device), torch.finfo(query.dtype).min)
+    scores = padded(query * scale) @ padded(key).transpose(2, 3) + unseen
+    seen = nn.functional.dropout(scores.softmax(-1), dropout, module.training)
+    out = (seen @ padded(value)).transpose(1, 2).flatten(0, 1)
+    return out.index_select(0, places)[None], None
 
 
 class _RowAttention(torch.autograd.Function):
@@ -118,3 +162,4 @@ def _blocks(n: int, causal: bool) -> list[tuple[int, int, int]]:
 
 
 AttentionInterface.register(NAME, packed_attention)
+AttentionInterface.register(PADDED, padded_attention)

@@ -29,6 +29,7 @@ from lora_engine.data.encode import Encoded, encode
 from lora_engine.data.labels import only_one, ordered
 from lora_engine.data.nouns import Sample
 from lora_engine.errors import DataError
+from lora_engine.fast.packed_classes import choose_classes
 from lora_engine.inspection import build_profile
 from lora_engine.loss import LossPath
 from lora_engine.profile import ModelProfile
@@ -132,9 +133,10 @@ class Classification:
         self, model: Any, config: TrainConfig, words: Words, device: torch.device, longest: int
     ) -> LossPath:
         """See ``Task``."""
-        return PaddedClasses(
+        plain = PaddedClasses(
             model, words.pad_id, config.batch_size, self.weights, config.label_smoothing
         )
+        return choose_classes(model, plain, config)
 
     def measure(self, model: Any, path: LossPath, words: Words, share: Share, tell: Tell) -> Any:
         """Accuracy, F1 and confusion matrix (row = true, column = predicted), with the most
