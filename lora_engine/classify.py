@@ -15,6 +15,7 @@ from lora_engine.class_loss import PaddedClasses
 from lora_engine.config import Quantization
 from lora_engine.data.classes import Reader
 from lora_engine.errors import ModelError
+from lora_engine.fast.onednn import quicken
 from lora_engine.folders import most_positions, read_config
 from lora_engine.lora.switch import Switchboard
 from lora_engine.model import dtype_for_answers, load_tokenizer, load_with_missing, padding_id
@@ -57,6 +58,7 @@ class Judge:
         pad_id = padding_id(self._tokenizer)
         dtype = dtype_for_answers(device)
         self._model = load_classifier(folder, device, dtype, head, pad_id)
+        quicken(self._model)
         self._switchboard = Switchboard(self._model)
         self._path = PaddedClasses(self._model, pad_id, batch_size=1)
 

@@ -26,6 +26,7 @@ from lora_engine.data.chat import Message
 from lora_engine.data.classes import Reader
 from lora_engine.data.encode import prompt_ids
 from lora_engine.errors import ModelError
+from lora_engine.fast.onednn import quicken
 from lora_engine.inspection import model_task
 from lora_engine.lora.switch import Switchboard
 from lora_engine.model import dtype_for_answers, load_base, load_tokenizer
@@ -90,7 +91,9 @@ class Speaker:
         if task == "classification":
             raise ModelError(f"The model in {folder} reads texts and cannot write answers.")
         tokenizer = load_tokenizer(folder)
-        return cls(load_base(folder, device, dtype_for_answers(device), task=task), tokenizer)
+        model = load_base(folder, device, dtype_for_answers(device), task=task)
+        quicken(model)
+        return cls(model, tokenizer)
 
     def prompt_ids(self, messages: Sequence[Message], *, as_text: bool = False) -> list[int]:
         """The tokens of a conversation, as this model is asked; ``as_text`` takes the last

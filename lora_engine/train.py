@@ -13,6 +13,7 @@ from lora_engine.batches import Plan
 from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import TrainConfig
 from lora_engine.evaluate import measure
+from lora_engine.fast.onednn import quicken
 from lora_engine.lora.inject import inject
 from lora_engine.loss import mean_loss
 from lora_engine.memory import limit_kernel_cache, peak_memory_mb
@@ -90,6 +91,8 @@ def train(
         model.activation_checkpointing_enable({"use_reentrant": False})
     if config.neftune_noise_alpha:
         add_embedding_noise(model, config.neftune_noise_alpha)
+    if config.fast:
+        quicken(model)
     path = task.path(model, config, work.words, place, work.longest)
 
     plan = Plan.of(config, len(work.training))

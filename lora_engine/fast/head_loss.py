@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lora_engine.fast.onednn import product
+
 CHUNK = 128
 """Positions a chunk: 25 MB of float32 logits at 49,152 words."""
 
@@ -35,7 +37,7 @@ class _HeadLoss(torch.autograd.Function):
         total = hidden.new_zeros((), dtype=torch.float32)
         for start in range(0, len(hidden), CHUNK):
             chunk = slice(start, start + CHUNK)
-            logits = (hidden[chunk] @ weight.T).float()
+            logits = product(hidden[chunk], weight).float()
             if bias is not None:
                 logits += bias
             target = labels[chunk, None]
@@ -44,7 +46,7 @@ class _HeadLoss(torch.autograd.Function):
             if gradient is not None:
                 probability = logits.sub_(norm).exp_()
                 probability.scatter_add_(1, target, -torch.ones_like(norm))
-                gradient[chunk] = probability.to(weight.dtype) @ weight
+                gradient[chunk] = product(probability.to(weight.dtype), weight.T)
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return total
