@@ -20,6 +20,11 @@ def sample_html(sample: Sample) -> str:
     line = f'<span class="line">{text(words.LINE.format(line=sample.line))}</span>'
     if sample.messages:
         body = turns_html(sample.messages, mark_learned=True)
+    elif sample.label:
+        body = _bubble("user", words.ROLE_TEXT, _cut(sample.text), learned=False)
+        if sample.text_pair:
+            body += _bubble("user", words.ROLE_PAIR, _cut(sample.text_pair), learned=False)
+        body += _bubble("assistant", words.ROLE_LABEL, sample.label, learned=True)
     else:
         body = _bubble("text", words.ROLE_TEXT, _cut(sample.text), learned=True)
     return f'<article class="sample">{line}{body}</article>'

@@ -28,16 +28,19 @@ def counts_html(counts: ParameterCount, lora: LoraConfig) -> str:
     of_total = words.OF_TOTAL.format(
         percent=percent_text(counts.percent), total=f"{counts.total:,}"
     )
-    facts = fact(words.ADAPTER_SIZE, megabytes_text(counts.adapter_mb)) + fact(
-        words.SCALING, f"{lora.lora_alpha / lora.r:g}"
-    )
+    pairs = lora.method == "lora"
+    size = words.ADAPTER_SIZE if pairs else words.SAVED_SIZE
+    facts = fact(size, megabytes_text(counts.adapter_mb))
+    if pairs:
+        name, root = (words.SCALING_ROOT, 0.5) if lora.use_rslora else (words.SCALING, 1)
+        facts += fact(name, f"{lora.lora_alpha / lora.r**root:.4g}")
     return (
         '<div class="counts"><p class="big" data-count="trainable">'
         f"<strong>{counts.trainable:,}</strong> {text(words.TRAINABLE)}</p>"
         '<div class="share" aria-hidden="true">'
         f'<i style="width:{_width(counts.percent)}"></i></div>'
         f'<p class="of" data-count="total">{text(of_total)}</p>'
-        f'<dl class="facts">{facts}</dl>{_bars(counts)}</div>'
+        f'<dl class="facts">{facts}</dl>{_bars(counts, lora)}</div>'
     )
 
 
@@ -45,13 +48,14 @@ def _width(percent: float) -> str:
     return f"{min(max(percent, 0.4), 100):.2f}%"
 
 
-def _bars(counts: ParameterCount) -> str:
+def _bars(counts: ParameterCount, lora: LoraConfig) -> str:
     chosen = [module for module in counts.by_module if module.trainable]
-    largest = max((module.trainable for module in chosen), default=1)
+    rest = counts.trainable - sum(module.trainable for module in chosen)
+    largest = max([rest, *(module.trainable for module in chosen)]) or 1
     rows = [_bar(module, largest) for module in chosen]
-    biases = counts.trainable - sum(module.trainable for module in chosen)
-    if biases:
-        rows.append(_row(words.BIASES, biases, biases / max(largest, biases)))
+    if rest:
+        biases = words.BIASES if lora.bias != "none" else words.WHOLE
+        rows.append(_row(biases if lora.method == "lora" else words.IN_PLACE, rest, rest / largest))
     return f'<h3>{text(words.BY_MODULE)}</h3><ul class="bars">{"".join(rows)}</ul>'
 
 
@@ -68,18 +72,29 @@ def _row(name: str, value: int, share: float) -> str:
 
 
 def module_choices(profile: ModelProfile) -> list[tuple[str, str]]:
-    """The target modules this model really has, each with its count: ``q_proj × 30``."""
+    """The target modules this model really has, each with its count: ``q_proj × 30``.
+
+    Embedding and output head come last and say what they are.
+    """
     counted: dict[str, int] = {}
+    special: dict[str, str] = {}
     for group in profile.groups:
         counted[group.name] = counted.get(group.name, 0) + len(group.paths)
-    return [(f"{name} × {count}", name) for name, count in counted.items()]
+        if group.kind == "Embedding" or group.is_head:
+            special[group.name] = words.HEAD if group.is_head else words.EMBEDDING
+    names = sorted(counted, key=lambda name: name in special)
+    return [
+        (f"{name} × {counted[name]}" + (f" ({special[name]})" if name in special else ""), name)
+        for name in names
+    ]
 
 
 def model_sentence(profile: ModelProfile) -> str:
     """The model in a few words."""
     modules = sum(len(group.paths) for group in profile.groups)
-    return words.MODEL_FACTS.format(
+    facts = words.MODEL_FACTS.format(
         architecture=profile.architecture,
         parameters=f"{profile.total_parameters:,}",
         modules=f"{modules:,} layers",
     )
+    return " ".join((facts, *profile.notes))

@@ -6,25 +6,35 @@ from dataclasses import dataclass
 from app.conversation import samples_html
 from app.html import empty_state, fact, heading, muted, plural, text
 from app.wording import data as words
+from lora_engine.data.labels import remarks
 from lora_engine.data.nouns import Dataset, Problem, Sample
 from lora_engine.data.roles import SHAPES
 
-SHAPE_NAMES = {"prompt": "pair", "instruction": "instruction", "messages": "conversation"}
-NEEDED = {SHAPE_NAMES.get(needed[0], needed[0]): needed for needed, _ in SHAPES}
+LABELLED = "labelled"
+SHAPE_NAMES = {
+    ("prompt", "completion"): "pair",
+    ("messages",): "conversation",
+    ("text", "label"): LABELLED,
+}
+NEEDED = {SHAPE_NAMES.get(needed, needed[0]): needed for needed, _ in SHAPES}
 """Shape of a row → the roles that it needs."""
-SHAPE_ROLES = {SHAPE_NAMES.get(needed[0], needed[0]): (*needed, *may) for needed, may in SHAPES}
+SHAPE_ROLES = {SHAPE_NAMES.get(needed, needed[0]): (*needed, *may) for needed, may in SHAPES}
 """Shape of a row → the roles that apply to it, in the order of the page."""
 ROLES = (
-    *("prompt", "instruction", "messages", "text", "input", "completion", "output"),
-    *("history", "system"),
+    *("prompt", "instruction", "messages", "text", "text_pair", "label", "input", "completion"),
+    *("output", "history", "system"),
 )
 """All roles in the order of the page: what the model reads, what it learns, what comes along."""
+MOST_BARS = 12
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
 def shape_of(roles: dict[str, str]) -> str:
     """Which shape of row these roles describe."""
-    return next((shape for shape, needed in NEEDED.items() if needed[0] in roles), "pair")
+    if "label" in roles:
+        return LABELLED
+    others = ((shape, needed) for shape, needed in NEEDED.items() if shape != LABELLED)
+    return next((shape for shape, needed in others if needed[0] in roles), "pair")
 
 
 def roles_for(shape: str, chosen: dict[str, str | None]) -> dict[str, str]:
@@ -62,8 +72,27 @@ def summary_html(dataset: Dataset) -> str:
     return (
         f'<section class="summary"><h2>{text(dataset.name)}</h2>'
         f'<p class="learn">{text(learn_sentence(dataset.roles))}</p>'
-        f'<dl class="facts">{facts}</dl>{notes}</section>'
+        f'<dl class="facts">{facts}</dl>{notes}{balance_html(dataset)}</section>'
     )
+
+
+def balance_html(dataset: Dataset) -> str:
+    """How many rows each label has, as bars; what is odd about them; empty without labels."""
+    counts = dataset.label_counts
+    if not counts:
+        return ""
+    shown = sorted(counts.items(), key=lambda item: -item[1])[:MOST_BARS]
+    bars = "".join(
+        f'<li><span class="name">{text(_short(label))}</span>'
+        f'<span class="value">{count:,} ({count / dataset.rows:.0%})</span>'
+        '<span class="bar" aria-hidden="true">'
+        f'<i style="width:{100 * count / shown[0][1]:.1f}%"></i></span></li>'
+        for label, count in shown
+    )
+    more = len(counts) - len(shown)
+    said = [*remarks(counts), *([words.MORE_LABELS.format(count=f"{more:,}")] if more else [])]
+    title = words.LABELS.format(count=f"{len(counts):,}")
+    return f'<h3>{text(title)}</h3><ul class="bars">{bars}</ul>{"".join(map(muted, said))}'
 
 
 def file_kind(dataset: Dataset) -> str:
@@ -88,6 +117,10 @@ def learn_sentence(roles: dict[str, str]) -> str:
             said = words.LEARN_INSTRUCTION.format(first=first, input=extra, second=roles["output"])
         case "conversation":
             said = words.LEARN_CONVERSATION.format(first=first)
+        case "labelled":
+            pair = roles.get("text_pair")
+            also = words.LEARN_LABEL_PAIR.format(column=pair) if pair else ""
+            said = words.LEARN_LABEL.format(first=first, pair=also, label=roles["label"])
         case _:
             said = words.LEARN_TEXT.format(first=first)
     if system := roles.get("system"):

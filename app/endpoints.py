@@ -20,6 +20,7 @@ from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.data.nouns import Dataset
 from lora_engine.errors import AdapterError, DataError, SettingsError
 from lora_engine.profile import count_parameters
+from lora_engine.table import tensor_table
 
 Json = dict[str, Any]
 
@@ -116,6 +117,18 @@ class Endpoints:
         lora = LoraConfig.parse(json_object(settings, "settings"))
         return count_parameters(self.services.profile(base_model), lora).model_dump(mode="json")
 
+    def parameter_table(
+        self, base_model: str, settings: Json | str = "", name: str = ""
+    ) -> list[Json]:
+        """Every tensor whose name has ``name`` in it: name, shape, dtype, trainable.
+
+        With ``settings`` (a LoraConfig) as after injection; without, the model as it is.
+        """
+        given = json_object(settings, "settings")
+        lora = LoraConfig.parse(given) if given else None
+        rows = tensor_table(self.services.profile(base_model), lora)
+        return [row._asdict() for row in rows if name in row.name]
+
     def start_training(self, dataset_id: str, base_model: str, settings: Json | str = "") -> int:
         """Put a run into the queue; ``settings`` is any part of a TrainConfig. Gives the job id."""
         values = json_object(settings, "settings")
@@ -169,6 +182,7 @@ def add_endpoints(services: Services) -> None:
     doors = Endpoints(services)
     plain: list[Callable[..., Any]] = [
         *(doors.set_roles, doors.list_models, doors.count_parameters, doors.start_training),
+        doors.parameter_table,
         *(doors.job, doors.list_jobs, doors.cancel_job, doors.resume_job, doors.compare),
     ]
     for method in plain:

@@ -1,5 +1,6 @@
 """The settings on the Train tab: which there are, and how each is drawn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -8,9 +9,19 @@ import gradio as gr
 from app.html import help_text
 from app.pieces import piece
 from app.wording import train as words
-from lora_engine.config import Bias, LoraConfig, Precision, Schedule, TrainConfig
+from lora_engine.config import (
+    Bias,
+    Method,
+    Precision,
+    Quantization,
+    Schedule,
+)
 
-Section = Literal["adapter", "advanced"]
+Section = Literal["adapter", "advanced", "method"]
+Kind = Literal["number", "choice", "switch", "names", "layers", "pattern", "patterns", "open"]
+"""names: words with commas between; layers: numbers and ranges; pattern: a regular expression;
+patterns: ``pattern = number`` with commas between; open: choices, or anything typed."""
+TEXTS = ("names", "layers", "pattern", "patterns")
 
 
 @dataclass(frozen=True)
@@ -32,11 +43,15 @@ class Field:
 
     name: str
     section: Section
+    kind: Kind = "number"
     slide: Slide | None = None
     choices: tuple[str, ...] = ()
     step: float = 1
     optional: bool = False
-    is_switch: bool = False
+    methods: tuple[str, ...] = get_args(Method)
+    """The methods that it is for; with the others it is hidden and keeps its default."""
+    tasks: tuple[str, ...] = ()
+    """The kinds of data (``Dataset.task``) that it is for; empty means all."""
 
     @property
     def label(self) -> str:
@@ -44,10 +59,15 @@ class Field:
 
 
 TARGETS = "lora.target_modules"
+PATTERN = "lora.target_pattern"
+"""A regular expression in place of ``TARGETS``; both are ``target_modules`` in the settings."""
+PAIRS = ("lora",)
+RANKED = ("lora", "galore")
+STARTS = ("kaiming", "gaussian", "orthogonal", "pissa", "pissa_niter_4", "loftq")
 FIELDS = (
-    Field("lora.r", "adapter", Slide(0, 8, 1, powers=True)),
-    Field("lora.lora_alpha", "adapter", Slide(1, 128, 1)),
-    Field("lora.lora_dropout", "adapter", Slide(0, 0.5, 0.01), step=0.01),
+    Field("lora.r", "adapter", slide=Slide(0, 8, 1, powers=True), methods=RANKED),
+    Field("lora.lora_alpha", "adapter", slide=Slide(1, 128, 1), methods=PAIRS),
+    Field("lora.lora_dropout", "adapter", slide=Slide(0, 0.5, 0.01), step=0.01, methods=PAIRS),
     Field("epochs", "advanced"),
     Field("learning_rate", "advanced", step=0.0001),
     Field("batch_size", "advanced"),
@@ -55,16 +75,49 @@ FIELDS = (
     Field("max_length", "advanced", step=64),
     Field("max_steps", "advanced", optional=True),
     Field("validation_share", "advanced", step=0.05),
-    Field("schedule", "advanced", choices=get_args(Schedule)),
+    Field("test_dataset", "advanced", "open", optional=True),
+    Field("class_weights", "advanced", "switch", tasks=("classification",)),
+    Field("schedule", "advanced", "choice", choices=get_args(Schedule)),
     Field("warmup_ratio", "advanced", step=0.01),
     Field("weight_decay", "advanced", step=0.01),
     Field("max_grad_norm", "advanced", step=0.1),
-    Field("lora.bias", "advanced", choices=get_args(Bias)),
-    Field("precision", "advanced", choices=get_args(Precision)),
-    Field("fast", "advanced", is_switch=True),
+    Field("label_smoothing", "advanced", step=0.05),
+    Field("neftune_noise_alpha", "advanced", optional=True),
+    Field("precision", "advanced", "choice", choices=get_args(Precision)),
+    Field("gradient_checkpointing", "advanced", "switch"),
+    Field("fast", "advanced", "switch"),
     Field("seed", "advanced"),
+    Field("lora.method", "method", "choice", choices=get_args(Method)),
+    Field("lora.freeze_trainable_layers", "method", methods=("freeze",)),
+    Field("lora.galore_update_gap", "method", methods=("galore",)),
+    Field("lora.galore_scale", "method", step=0.05, methods=("galore",)),
+    Field("quantization", "method", "choice", choices=get_args(Quantization), methods=PAIRS),
+    Field("start_from", "method", "open", optional=True, methods=PAIRS),
+    Field("lora.init_lora_weights", "method", "choice", choices=STARTS, methods=PAIRS),
+    Field("lora.use_rslora", "method", "switch", methods=PAIRS),
+    Field("lora.use_dora", "method", "switch", methods=PAIRS),
+    Field("lora.loraplus_lr_ratio", "method", optional=True, methods=PAIRS),
+    Field("lora.bias", "method", "choice", choices=get_args(Bias), methods=PAIRS),
+    Field("lora.modules_to_save", "method", "names", optional=True, methods=PAIRS),
+    Field("lora.layers_to_transform", "method", "layers", optional=True, methods=PAIRS),
+    Field(PATTERN, "method", "pattern", optional=True, methods=PAIRS),
+    Field("lora.rank_pattern", "method", "patterns", optional=True, methods=PAIRS),
+    Field("lora.alpha_pattern", "method", "patterns", optional=True, methods=PAIRS),
 )
 """Every setting but the target modules, whose choices depend on the model."""
+BY_NAME = {field.name: field for field in FIELDS}
+
+
+def applies(name: str, values: Mapping[str, Any], task: str) -> bool:
+    """Whether a setting does anything with the method chosen in ``values`` and such data.
+
+    ``task`` is empty where no data set is chosen.
+    """
+    method = values.get("lora.method") or "lora"
+    if name == TARGETS:
+        return method in PAIRS
+    field = BY_NAME.get(name)
+    return field is None or (method in field.methods and (not field.tasks or task in field.tasks))
 
 
 @dataclass(frozen=True)
@@ -73,28 +126,32 @@ class Drawn:
 
     control: Any
     problem: gr.HTML
+    box: gr.Column
+    """What is hidden where the setting does not apply."""
 
 
-def draw(field: Field, value: Any) -> Drawn:
+def draw(field: Field, value: Any, shown: bool = True) -> Drawn:
     """Draw one field inside the current layout: control, slider, help, place for a problem."""
-    with gr.Column(min_width=200, elem_classes="field"):
-        if field.choices:
-            control: Any = gr.Dropdown(
-                list(field.choices),
-                value=value,
-                label=field.label,
-                elem_id=element_id(field.name),
+    common: dict[str, Any] = {"label": field.label, "elem_id": element_id(field.name)}
+    with gr.Column(min_width=200, elem_classes="field", visible=shown) as box:
+        if field.kind == "choice":
+            choices = [(words.CHOICES.get(f"{field.name}={c}", c), c) for c in field.choices]
+            control: Any = gr.Dropdown(choices, value=value, **common)
+        elif field.kind == "open":
+            control = gr.Dropdown(
+                [(words.NONE, "")], value=value, allow_custom_value=True, **common
             )
-        elif field.is_switch:
-            control = gr.Checkbox(value=value, label=field.label, elem_id=element_id(field.name))
+        elif field.kind == "switch":
+            control = gr.Checkbox(value=value, **common)
+        elif field.kind in TEXTS:
+            hint = words.PLACEHOLDERS[field.name]
+            control = gr.Textbox(value=value, max_lines=1, placeholder=hint, **common)
         else:
-            control = gr.Number(
-                value=value, label=field.label, step=field.step, elem_id=element_id(field.name)
-            )
+            control = gr.Number(value=value, step=field.step, **common)
         if field.slide is not None:
             _draw_slider(field, field.slide, value, control)
         problem = draw_help(field.name)
-    return Drawn(control, problem)
+    return Drawn(control, problem, box)
 
 
 def draw_help(name: str) -> gr.HTML:
@@ -131,15 +188,3 @@ def _draw_slider(field: Field, slide: Slide, value: float, number: gr.Number) ->
 def element_id(name: str) -> str:
     """The id of a setting's control on the page."""
     return "setting-" + name.replace(".", "-").replace("_", "-")
-
-
-def default_values() -> dict[str, Any]:
-    """Every field's default, by dotted name."""
-    lora = LoraConfig().to_json()
-    config = TrainConfig(base_model="-", dataset="-").to_json()
-    return {
-        field.name: lora[field.name.removeprefix("lora.")]
-        if field.name.startswith("lora.")
-        else config[field.name]
-        for field in FIELDS
-    }

@@ -70,7 +70,7 @@ class Page:
             **HIDDEN,
         )
         data.to_train.click(
-            handler(data.notice)(self.go_to_train), [self.memory.dataset],
+            handler(data.notice)(self.go_to_train), [self.memory.dataset, *train.layout.inputs],
             [*train.outputs(), data.notice], **HIDDEN,
         )  # fmt: skip
         runs.again.click(
@@ -88,9 +88,14 @@ class Page:
             [*playground.outputs(), self.tabs, self.memory.tab, runs.notice], **HIDDEN,
         )  # fmt: skip
 
-    def go_to_train(self, dataset_id: str) -> Updates:
+    def go_to_train(
+        self, dataset_id: str, _before: str | None, model: str | None, *controls: Any
+    ) -> Updates:
         """From the data to its training."""
-        return {**self.train.show.datasets(dataset_id), **self.memory.open_tab(self.tabs, "train")}
+        return {
+            **self.train.with_data(dataset_id, model or "", self.train.values(controls)),
+            **self.memory.open_tab(self.tabs, "train"),
+        }
 
     def train_again(self, run: int) -> Updates:
         """From a run to a form with its settings."""

@@ -60,6 +60,8 @@ THOROUGH = Preset(
         "max_length": 1024,
     },
 )
+LABELLED = {"batch_size": 16, "learning_rate": 2e-3, "max_length": 128}
+"""Short texts with a label: larger batches and steps, as a head is learned from nothing."""
 PRESETS = {preset.key: preset for preset in (QUICK_LOOK, BALANCED, THOROUGH)}
 DEFAULT_PRESET = BALANCED
 
@@ -68,6 +70,8 @@ def preset_values(preset: Preset, profile: ModelProfile | None) -> dict[str, Any
     """The preset's settings for one model, the target modules by name."""
     values = dict(preset.values)
     if profile is not None:
+        if profile.task == "classification":
+            values |= LABELLED
         values["lora.target_modules"] = list(
             profile.linear_names if preset.every_module else profile.default_targets
         )

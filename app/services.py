@@ -10,7 +10,7 @@ from jobs.generation import Generator
 from jobs.store import Store
 from lora_engine import catalog
 from lora_engine.data.library import Library
-from lora_engine.profile import ModelProfile
+from lora_engine.profile import PROFILE_LABELS, ModelProfile
 
 KEPT_PROFILES = 32
 
@@ -23,7 +23,9 @@ class Services:
     store: Store
     library: Library
     generator: Generator
-    _profiles: OrderedDict[str, ModelProfile] = field(default_factory=OrderedDict)
+    _profiles: OrderedDict[tuple[str, str | None], ModelProfile] = field(
+        default_factory=OrderedDict
+    )
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -32,27 +34,33 @@ class Services:
         home.mkdir(parents=True, exist_ok=True)
         return cls(home, Store(home), Library(home), Generator(home))
 
-    def profile(self, base_model: str) -> ModelProfile:
+    def profile(
+        self, base_model: str, task: str | None = None, num_labels: int = PROFILE_LABELS
+    ) -> ModelProfile:
         """What can be adapted in a model; kept in memory, so that counts answer at once.
+
+        ``task`` decides the head; None means what the model was made for.
 
         Raises:
             ModelError: the model cannot be found or used.
         """
-        base_model = base_model.strip()
+        key = (base_model.strip(), task)
         with self._lock:
-            if known := self._profiles.get(base_model):
-                self._profiles.move_to_end(base_model)
-                return known
-        profile = catalog.profile(base_model, self.home)
-        with self._lock:
-            self._profiles[base_model] = profile
-            while len(self._profiles) > KEPT_PROFILES:
-                self._profiles.popitem(last=False)
-        return profile
+            known = self._profiles.get(key)
+            if known is not None:
+                self._profiles.move_to_end(key)
+        if known is None:
+            known = catalog.profile(key[0], self.home, task=task)
+            with self._lock:
+                self._profiles[key] = known
+                while len(self._profiles) > KEPT_PROFILES:
+                    self._profiles.popitem(last=False)
+        return known.with_labels(num_labels)
 
     def knows_profile(self, base_model: str) -> bool:
         """Whether ``profile`` answers at once."""
-        return base_model.strip() in self._profiles
+        name = base_model.strip()
+        return catalog.is_starter(name) or (name, None) in self._profiles
 
     def close(self) -> None:
         """End the generation child; the store and the library hold nothing open."""

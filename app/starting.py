@@ -1,11 +1,16 @@
 """Check settings against the data and the model, and put a run into the queue."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
+from app.fitting import fit
 from app.services import Services
 from app.wording import train as words
 from jobs.job import Job
 from lora_engine import catalog
 from lora_engine.config import TrainConfig
 from lora_engine.errors import DataError, ModelError, SettingsError
+from lora_engine.profile import count_parameters
 
 
 def start_training(services: Services, config: TrainConfig, name: str = "") -> Job:
@@ -24,12 +29,26 @@ def start_training(services: Services, config: TrainConfig, name: str = "") -> J
     if not dataset.rows:
         raise SettingsError("dataset", words.DATASET_EMPTY.format(name=dataset.name))
     try:
-        profile = services.profile(config.base_model)
+        fitting = fit(services, config.base_model, config.dataset, config.task)
     except ModelError as error:
         raise SettingsError("base_model", str(error)) from None
-    profile.targets(config.lora)
+    count_parameters(fitting.profile, config.lora)
+    check_here(config)
     if not catalog.is_starter(config.base_model):
         catalog.remember(config.base_model, services.home)
     if config.roles is None:
         config = config.model_copy(update={"roles": dataset.roles})
     return services.store.enqueue(config, name.strip() or dataset.name)
+
+
+def check_here(config: TrainConfig) -> None:
+    """Whether this machine has what the settings ask for.
+
+    Raises:
+        SettingsError: a package or an adapter is missing; ``field`` says for which setting.
+    """
+    if config.quantization != "none" and find_spec("bitsandbytes") is None:
+        raise SettingsError("quantization", words.NO_BITSANDBYTES)
+    start = config.start_from
+    if start is not None and not Path(start).expanduser().exists():
+        raise SettingsError("start_from", words.NO_START.format(path=start))

@@ -5,7 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from app.fields import FIELDS, TARGETS
+from app.field_texts import to_control, to_setting
+from app.fields import BY_NAME, FIELDS, PATTERN, TARGETS, applies
 from app.html import plural
 from app.wording import train as words
 from lora_engine.config import TrainConfig
@@ -15,27 +16,34 @@ Values = dict[str, Any]
 """Dotted setting name → value, as in ``lora.r``."""
 
 
-def nested(values: Values) -> dict[str, Any]:
+def default_values() -> Values:
+    """Every field's default, by dotted name."""
+    return form_values(TrainConfig(base_model="-", dataset="-")) | {TARGETS: None}
+
+
+def nested(values: Values, task: str = "") -> dict[str, Any]:
     """Dotted names → the nested JSON form of a TrainConfig.
 
+    Settings that do not apply to the method, or to data of this ``task``, are left out: what
+    stands in a hidden field decides nothing.
+
     Raises:
-        SettingsError: a number that is needed is empty.
+        SettingsError: a value that is needed is empty, or a text that cannot be read.
     """
     settings: dict[str, Any] = {"lora": {}}
-    optional = {field.name for field in FIELDS if field.optional}
-    labels = {field.name: field.label for field in FIELDS}
     for name, value in values.items():
-        if value is None and name in labels and name not in optional:
-            raise SettingsError(name, words.EMPTY_NUMBER.format(label=labels[name]))
-        place = settings
-        *folders, last = name.split(".")
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[last] = value
+        if not applies(name, values, task) or name == PATTERN:
+            continue
+        folder, _, last = name.rpartition(".")
+        place = settings[folder] if folder else settings
+        place[last] = to_setting(BY_NAME[name], value) if name in BY_NAME else value
+    pattern = to_setting(BY_NAME[PATTERN], values.get(PATTERN))
+    if pattern and applies(PATTERN, values, task):
+        settings["lora"]["target_modules"] = pattern
     return settings
 
 
-def make_config(values: Values, base_model: str, dataset: str) -> TrainConfig:
+def make_config(values: Values, base_model: str, dataset: str, task: str = "") -> TrainConfig:
     """The settings of a run from the form's values.
 
     Raises:
@@ -45,7 +53,7 @@ def make_config(values: Values, base_model: str, dataset: str) -> TrainConfig:
         raise SettingsError("dataset", words.DATASET_NONE)
     if not base_model.strip():
         raise SettingsError("base_model", words.MODEL_NONE)
-    settings = nested(values) | {"base_model": base_model.strip(), "dataset": dataset}
+    settings = nested(values, task) | {"base_model": base_model.strip(), "dataset": dataset}
     return TrainConfig.parse(settings)
 
 
@@ -67,14 +75,15 @@ def read_config(text: bytes, base_model: str, dataset: str) -> TrainConfig:
 def form_values(config: TrainConfig) -> Values:
     """The form's values for a config: the reverse of ``make_config``."""
     settings = config.to_json()
-    values = {}
+    targets = settings["lora"]["target_modules"]
+    settings["lora"]["target_pattern"] = targets if isinstance(targets, str) else None
+    values: Values = {}
     for field in FIELDS:
         place: Any = settings
         for part in field.name.split("."):
             place = place[part]
-        values[field.name] = place
-    targets = config.lora.target_modules
-    values[TARGETS] = None if targets is None else list(targets)
+        values[field.name] = to_control(field, place)
+    values[TARGETS] = None if isinstance(targets, str) else targets
     return values
 
 

@@ -5,11 +5,12 @@ from typing import Any
 import gradio as gr
 
 from app.counts_view import module_choices
-from app.fields import FIELDS, TARGETS, Drawn, Section, default_values, draw, draw_help, element_id
+from app.fields import FIELDS, TARGETS, Drawn, Section, applies, draw, draw_help, element_id
 from app.html import CLICKS, heading, help_text, muted
-from app.pieces import piece
+from app.pieces import Boxes, piece
 from app.presets import DEFAULT_PRESET
 from app.presets_view import presets_html
+from app.train_form import default_values
 from app.wording import train as words
 from lora_engine.starters import STARTERS, shipped_profile
 
@@ -63,8 +64,8 @@ class TrainLayout:
             piece(heading(words.ADAPTER_TITLE, words.ADAPTER_HINT))
             with gr.Row(elem_classes="fields"):
                 self._draw_section("adapter")
-            with gr.Column(elem_classes="field"):
-                modules = gr.CheckboxGroup(
+            with gr.Column(elem_classes="field") as box:
+                modules = Boxes(
                     module_choices(self.first_profile),
                     value=list(self.first_profile.default_targets),
                     label=words.TARGETS,
@@ -74,19 +75,23 @@ class TrainLayout:
                     self.usual = gr.Button(words.TARGETS_USUAL, size="sm")
                     self.all_modules = gr.Button(words.TARGETS_ALL, size="sm")
                 problem = draw_help(TARGETS)
-            self.fields[TARGETS] = Drawn(modules, problem)
+            self.fields[TARGETS] = Drawn(modules, problem, box)
 
     def _build_advanced(self) -> None:
         with (
             gr.Accordion(words.ADVANCED, open=False, elem_classes="wb-panel", elem_id="advanced"),
-            gr.Row(elem_classes="fields"),
         ):
-            self._draw_section("advanced")
+            with gr.Row(elem_classes="fields"):
+                self._draw_section("advanced")
+            piece(heading(words.METHOD_TITLE, words.METHOD_HINT))
+            with gr.Row(elem_classes="fields"):
+                self._draw_section("method")
 
     def _draw_section(self, section: Section) -> None:
         for field in FIELDS:
             if field.section == section:
-                self.fields[field.name] = draw(field, self.start_values[field.name])
+                shown = applies(field.name, self.start_values, "")
+                self.fields[field.name] = draw(field, self.start_values[field.name], shown)
 
     def _build_counts(self) -> None:
         with gr.Column(elem_classes="wb-panel sticky"):

@@ -9,10 +9,11 @@ import gradio as gr
 
 from app import train_form
 from app.fields import TARGETS
+from app.fitting import fit
 from app.guard import HIDDEN, Updates, handler
 from app.html import muted, notice
 from app.memory import Memory
-from app.presets import PRESETS, preset_values
+from app.presets import PRESETS, matching_preset, preset_values
 from app.services import Services
 from app.starting import start_training
 from app.train_form import Values
@@ -22,6 +23,7 @@ from app.wording import train as words
 from lora_engine import catalog
 from lora_engine.config import TrainConfig
 from lora_engine.errors import ModelError, SettingsError, WorkbenchError
+from lora_engine.starters import STARTERS
 
 SAVE_JS = f"""(settings) => {{
   if (!settings) return;
@@ -48,6 +50,10 @@ class TrainTab:
         layout, outputs = self.layout, self.outputs()
         live: dict[str, Any] = {**HIDDEN, "queue": False, "trigger_mode": "always_last"}
         guard = handler(layout.notice)
+        layout.dataset.input(guard(self.pick_data), layout.inputs, outputs, **HIDDEN)
+        layout.fields["lora.method"].control.change(
+            guard(self.pick_method), layout.inputs, outputs, **HIDDEN, queue=False
+        )
         gr.on(
             [layout.dataset.change, *(control.change for control in layout.controls)],
             handler(layout.notice, clear=False)(self.recount),
@@ -58,9 +64,10 @@ class TrainTab:
         layout.model.input(
             handler(layout.model_notice)(self.pick_model), layout.inputs, outputs, **HIDDEN
         )
-        layout.presets.click(guard(self.use_preset), [layout.model], outputs, **HIDDEN)
-        layout.usual.click(guard(self.use_usual), [layout.model], outputs, **HIDDEN)
-        layout.all_modules.click(guard(self.use_all), [layout.model], outputs, **HIDDEN)
+        chosen = [layout.dataset, layout.model]
+        layout.presets.click(guard(self.use_preset), chosen, outputs, **HIDDEN)
+        layout.usual.click(guard(self.use_usual), chosen, outputs, **HIDDEN)
+        layout.all_modules.click(guard(self.use_all), chosen, outputs, **HIDDEN)
         layout.start.click(guard(self.start_run), [layout.name, *layout.inputs], outputs, **HIDDEN)
         layout.save.click(guard(self.save_settings), layout.inputs, outputs, **HIDDEN).then(
             None, layout.saved, None, js=SAVE_JS
@@ -78,6 +85,12 @@ class TrainTab:
         """The controls' values by setting name."""
         return dict(zip(self.layout.fields, controls, strict=True))
 
+    def _config(
+        self, dataset: str | None, model: str | None, controls: tuple[Any, ...]
+    ) -> TrainConfig:
+        task = self.show.data_task(dataset or "")
+        return train_form.make_config(self.values(controls), model or "", dataset or "", task)
+
     def recount(self, dataset: str | None, model: str | None, *controls: Any) -> Updates:
         """Counts, estimate and sentences for the values as they are now."""
         return self.show.live(dataset or "", model or "", self.values(controls))
@@ -93,7 +106,9 @@ class TrainTab:
             said = words.INSPECTING.format(model=model)
             yield {self.layout.model_notice: notice("busy", said)}
         try:
-            self.services.profile(model)
+            fit(self.services, model, dataset or "")
+        except SettingsError:
+            pass  # the whole form says it
         except WorkbenchError:
             yield {self.layout.counts: muted(words.COUNTS_WAIT)}
             raise
@@ -101,25 +116,51 @@ class TrainTab:
             catalog.remember(model, self.services.home)
         yield self.show.whole(dataset or "", model, self.values(controls))
 
-    def use_preset(self, model: str | None, event: gr.EventData) -> Updates:
+    def pick_data(self, dataset: str | None, model: str | None, *controls: Any) -> Updates:
+        """Take other data; a starter model gives way to the one that is made for such data."""
+        return self.with_data(dataset or "", model or "", self.values(controls))
+
+    def with_data(self, dataset: str, model: str, values: Values) -> Updates:
+        """The whole form for a data set that a person has chosen.
+
+        Where the settings are a preset's they become that preset's for the new data.
+        """
+        kind = "classification" if self.show.data_task(dataset) == "classification" else "chat"
+        preset = matching_preset(values, self.show.profile_at_hand("", model))
+        said = ""
+        starter = STARTERS.get(model)
+        if starter is not None and starter.task != kind:
+            better = next(each for each in STARTERS.values() if each.task == kind)
+            model, said = better.id, words.MODEL_FOLLOWS.format(title=better.title)
+        if preset is not None:
+            profile = fit(self.services, model, dataset).profile
+            values = values | preset_values(PRESETS[preset], profile)
+        updates = self.show.whole(dataset, model, values)
+        return updates | {self.layout.notice: notice("info", said) if said else ""}
+
+    def pick_method(self, dataset: str | None, _model: str | None, *controls: Any) -> Updates:
+        """Show what belongs to the chosen method."""
+        return self.show.shown(dataset or "", self.values(controls))
+
+    def use_preset(self, dataset: str | None, model: str | None, event: gr.EventData) -> Updates:
         """Fill the form from the preset whose card was pressed."""
-        profile = self.show.profile_at_hand(model or "")
+        profile = self.show.profile_at_hand(dataset or "", model or "")
         return self.show.fields(preset_values(PRESETS[str(event.id)], profile))
 
-    def use_usual(self, model: str | None) -> Updates:
+    def use_usual(self, dataset: str | None, model: str | None) -> Updates:
         """Choose query and value, by whatever names this model gives them."""
-        profile = self.services.profile(model or "")
+        profile = fit(self.services, model or "", dataset or "").profile
         return self.show.fields({TARGETS: list(profile.default_targets)})
 
-    def use_all(self, model: str | None) -> Updates:
+    def use_all(self, dataset: str | None, model: str | None) -> Updates:
         """Choose every linear layer, and neither embedding nor output head."""
-        profile = self.services.profile(model or "")
+        profile = fit(self.services, model or "", dataset or "").profile
         return self.show.fields({TARGETS: list(profile.linear_names)})
 
     def save_settings(self, dataset: str | None, model: str | None, *controls: Any) -> Updates:
         """Hand the settings to the browser as a file that the command line takes too."""
         try:
-            config = train_form.make_config(self.values(controls), model or "", dataset or "")
+            config = self._config(dataset, model, controls)
         except SettingsError as error:
             return {self.layout.saved: "", **self.show.problem(error)}
         saved = json.dumps(config.to_json(), indent=2, ensure_ascii=False)
@@ -165,7 +206,7 @@ class TrainTab:
     ) -> Updates:
         """Put a run into the queue and show it."""
         try:
-            config = train_form.make_config(self.values(controls), model or "", dataset or "")
+            config = self._config(dataset, model, controls)
             job = start_training(self.services, config, name or "")
         except SettingsError as error:
             return self.show.problem(error)

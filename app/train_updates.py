@@ -6,13 +6,15 @@ from typing import Any
 import gradio as gr
 
 from app import counts_view, train_form
-from app.fields import TARGETS
+from app.fields import TARGETS, applies
+from app.fitting import fit, fit_at_hand
 from app.guard import Updates
 from app.html import muted, notice, text
 from app.memory import Memory
 from app.presets import known_modules, matching_preset
 from app.presets_view import presets_html
 from app.services import Services
+from app.starting import check_here
 from app.train_form import Values
 from app.train_layout import TrainLayout
 from app.wording import train as words
@@ -36,16 +38,34 @@ class TrainUpdates:
         updates: Updates = {drawn.problem: "" for drawn in layout.fields.values()}
         updates[layout.dataset_problem] = ""
         updates[self.memory.form] = {**values, "base_model": model}
-        profile = self.profile_at_hand(model)
-        updates[layout.presets] = presets_html(matching_preset(values, profile))
         try:
-            config = train_form.make_config(values, model or "-", dataset or "-")
+            seen = fit_at_hand(self.services, model, dataset)
+            profile = seen.profile if seen else None
+            updates[layout.presets] = presets_html(matching_preset(values, profile))
+            task = seen.data_task if seen else ""
+            config = train_form.make_config(values, model or "-", dataset or "-", task)
             if profile is not None:
                 counts = count_parameters(profile, config.lora)
                 updates[layout.counts] = counts_view.counts_html(counts, config.lora)
+            check_here(config)
         except SettingsError as error:
             return updates | self.problem(error)
         return updates | {layout.estimate: self._estimate(config, dataset)}
+
+    def shown(self, dataset: str, values: Values) -> Updates:
+        """Show the fields that apply to the chosen method and data, hide the others."""
+        task = self.data_task(dataset)
+        return {
+            drawn.box: gr.update(visible=applies(name, values, task))
+            for name, drawn in self.layout.fields.items()
+        }
+
+    def data_task(self, dataset: str) -> str:
+        """What the rows of a kept data set are for; empty where there is none."""
+        try:
+            return self.services.library.get(dataset).task if dataset else ""
+        except DataError:
+            return ""
 
     def problem(self, error: SettingsError) -> Updates:
         """A sentence next to the field it is about."""
@@ -63,7 +83,10 @@ class TrainUpdates:
         Modules that this model does not have are passed over; without any left, the model's
         usual ones are chosen. Raises ModelError where the model cannot be used.
         """
-        profile = self.services.profile(model)
+        try:
+            profile = fit(self.services, model, dataset).profile
+        except SettingsError:  # told by ``live``, at its place
+            profile = self.services.profile(model)
         known = known_modules(profile)
         chosen = [name for name in values.get(TARGETS) or () if name in known]
         values = {**values, TARGETS: chosen or list(profile.default_targets)}
@@ -72,9 +95,31 @@ class TrainUpdates:
             **self.datasets(dataset),
             **self.models(model),
             **self.fields(values),
+            **self.shown(dataset, values),
             self.layout.fields[TARGETS].control: gr.update(choices=choices, value=values[TARGETS]),
-            **self.live(dataset, model, values),
             self.layout.model_notice: muted(counts_view.model_sentence(profile)),
+            **self.live(dataset, model, values),
+            **self._open_choices(dataset, values),
+        }
+
+    def _open_choices(self, dataset: str, values: Values) -> Updates:
+        """The data sets to test on and the adapters to go on from, as they are now."""
+        tests = [
+            (each.name, each.dataset_id)
+            for each in self.services.library.list()
+            if each.dataset_id != dataset
+        ]
+        store = self.services.store
+        starts = [
+            (f"{job.name} (#{job.id})", str(path))
+            for job in store.list()
+            if not job.is_active and (path := store.adapter_zip(job.id)) is not None
+        ]
+        return {
+            self.layout.fields[name].control: gr.update(
+                choices=[(words.NONE, ""), *choices], value=values.get(name) or ""
+            )
+            for name, choices in (("test_dataset", tests), ("start_from", starts))
         }
 
     def fields(self, values: Values) -> Updates:
@@ -90,17 +135,16 @@ class TrainUpdates:
 
     def models(self, chosen: str) -> Updates:
         """The starter models and the models used before as choices."""
-        choices = [
-            (model.title, model.id)
-            for model in catalog.list_models(self.services.home)
-            if model.task == "chat"
-        ]
+        choices = [(model.title, model.id) for model in catalog.list_models(self.services.home)]
         return {self.layout.model: gr.update(choices=choices, value=chosen)}
 
-    def profile_at_hand(self, model: str) -> ModelProfile | None:
+    def profile_at_hand(self, dataset: str, model: str) -> ModelProfile | None:
         """The profile where it answers at once; a model that was not looked at yet has none."""
-        known = bool(model) and self.services.knows_profile(model)
-        return self.services.profile(model) if known else None
+        try:
+            seen = fit_at_hand(self.services, model, dataset)
+        except SettingsError:
+            return self.services.profile(model)
+        return seen.profile if seen else None
 
     def _estimate(self, config: TrainConfig, dataset: str) -> str:
         try:
@@ -119,5 +163,6 @@ class TrainUpdates:
         return [
             *(*layout.inputs, *problems, layout.dataset_problem, layout.model_notice),
             *(layout.presets, layout.counts, layout.estimate, layout.name, layout.notice),
+            *(drawn.box for drawn in layout.fields.values()),
             *(layout.saved, self.memory.form, self.memory.run, self.memory.tab),
         ]

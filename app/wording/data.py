@@ -27,6 +27,7 @@ SHAPES = {
     "pair": "Question and answer",
     "instruction": "Instruction, input, answer",
     "conversation": "A whole conversation",
+    "labelled": "A text and its label",
     "text": "Plain text",
 }
 ROLE_LABELS = {
@@ -38,7 +39,9 @@ ROLE_LABELS = {
     "system": "System text (optional)",
     "history": "Earlier turns (optional)",
     "messages": "Conversation",
-    "text": "Text to learn",
+    "text": "Text",
+    "text_pair": "Second text (optional)",
+    "label": "Label to learn",
 }
 PREVIEW_TITLE = "The first rows, as the model will see them"
 PREVIEW_HINT = "The marked parts are learned; the rest is what the model reads before it."
@@ -61,6 +64,8 @@ ROLE_SYSTEM = "System"
 ROLE_USER = "Person"
 ROLE_ASSISTANT = "Model"
 ROLE_TEXT = "Text"
+ROLE_PAIR = "Second text"
+ROLE_LABEL = "Label"
 LEARNED = "learned"
 EMPTY = "(nothing)"
 LINE = "Line {line}"
@@ -73,6 +78,10 @@ LEARN_INSTRUCTION_INPUT = " together with “{column}”"
 LEARN_CONVERSATION = (
     "Each row of “{first}” is a conversation; every turn of the model in it is learned."
 )
+LEARN_LABEL = "The model reads “{first}”{pair} and learns to give the label in “{label}”."
+LEARN_LABEL_PAIR = " together with “{column}”"
+LABELS = "{count} labels"
+MORE_LABELS = "{count} more labels are not shown."
 LEARN_TEXT = "The model learns to continue the text of “{first}”, word by word."
 LEARN_SYSTEM = " “{column}” is set before each conversation."
 LEARN_MISSING = "Choose the columns below, so that the model knows what to learn."

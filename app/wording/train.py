@@ -136,8 +136,143 @@ FIELDS: dict[str, tuple[str, str]] = {
         "Takes faster ways to the same result where model and machine allow it. Switch it off "
         "only to rule them out when a run behaves strangely.",
     ),
+    "test_dataset": (
+        "Test data",
+        "A kept data set with the same columns that is never trained on; the finished model is "
+        "measured on it. Empty means the validation rows are the measure.",
+    ),
+    "class_weights": (
+        "Weigh rare labels up",
+        "Makes rare labels count as much as common ones. Switch it on when one label has most of "
+        "the rows and the others matter as much.",
+    ),
+    "label_smoothing": (
+        "Label smoothing",
+        "Share of the right answer that is spread over all others, so that the model is never "
+        "quite certain. Usually 0; 0.1 helps when some labels or answers are wrong.",
+    ),
+    "neftune_noise_alpha": (
+        "NEFTune noise",
+        "Noise on the word vectors while training, which often makes chat answers better; 5 is "
+        "usual. Empty means none.",
+    ),
+    "gradient_checkpointing": (
+        "Gradient checkpointing",
+        "Computes parts twice instead of keeping them: less memory, about a third slower. Switch "
+        "it on when memory runs out.",
+    ),
+    "lora.method": (
+        "Method",
+        "LoRA is right nearly always. Freeze trains the last layers themselves, full trains "
+        "everything (much memory), GaLore is full training with less memory.",
+    ),
+    "lora.freeze_trainable_layers": (
+        "Layers to train",
+        "How many of the last layers are trained, as they are. 2 is a start; more learns more and "
+        "needs more memory.",
+    ),
+    "lora.galore_update_gap": (
+        "GaLore: updates between choices",
+        "After so many updates the directions of the gradient are chosen anew; 200 is usual.",
+    ),
+    "lora.galore_scale": (
+        "GaLore: scale",
+        "How strongly the reduced updates count; 0.25 is usual.",
+    ),
+    "quantization": (
+        "Quantised base (QLoRA)",
+        "Keeps the frozen weights in 4 or 8 bits: a large model fits into a third of the memory, "
+        "and learns more slowly. Needs the package bitsandbytes.",
+    ),
+    "start_from": (
+        "Go on from an adapter",
+        "A finished run, or the path of an adapter's folder or zip made with the same settings, "
+        "to train further. Empty means to begin anew.",
+    ),
+    "lora.init_lora_weights": (
+        "Start of A and B",
+        "How the pairs begin. Kaiming is the paper's; PiSSA begins with each weight's main "
+        "directions and often learns faster; LoftQ makes up for what a quantised base lost.",
+    ),
+    "lora.use_rslora": (
+        "rsLoRA",
+        "Scales by α / √r instead of α / r, which keeps high ranks (64 and more) learning.",
+    ),
+    "lora.use_dora": (
+        "DoRA",
+        "Learns each output's size apart from its direction: often a little better at low ranks, "
+        "and slower.",
+    ),
+    "lora.loraplus_lr_ratio": (
+        "LoRA+ ratio",
+        "B learns so many times as fast as A; 16 is usual and often faster. Empty means the same "
+        "rate for both.",
+    ),
+    "lora.modules_to_save": (
+        "Modules trained whole",
+        "Names of modules, with commas between, that are trained and saved whole beside the "
+        "pairs, such as the embedding after new words were added.",
+    ),
+    "lora.layers_to_transform": (
+        "Only these layers",
+        "Numbers of the layers that get pairs, counted from 0; empty means all. Upper layers "
+        "alone train faster and change less.",
+    ),
+    "lora.target_pattern": (
+        "Target modules by pattern",
+        "A regular expression for whole module paths, or all-linear; it replaces the boxes above.",
+    ),
+    "lora.rank_pattern": (
+        "Ranks by module",
+        "Other ranks for some modules: the end of a path = rank. For modules that have more to "
+        "learn than others.",
+    ),
+    "lora.alpha_pattern": (
+        "Alphas by module",
+        "Other alphas for some modules: the end of a path = alpha.",
+    ),
 }
+METHOD_TITLE = "Method"
+METHOD_HINT = "Ways beyond plain LoRA. Leave them as they are unless you know what you need."
+CHOICES = {
+    "lora.method=lora": "LoRA",
+    "lora.method=freeze": "Freeze",
+    "lora.method=full": "Full",
+    "lora.method=galore": "GaLore",
+    "quantization=none": "none",
+    "quantization=nf4": "4 bits (NF4, QLoRA)",
+    "quantization=int8": "8 bits",
+    "lora.init_lora_weights=kaiming": "Kaiming (the paper's)",
+    "lora.init_lora_weights=gaussian": "Gaussian",
+    "lora.init_lora_weights=orthogonal": "Orthogonal",
+    "lora.init_lora_weights=pissa": "PiSSA, exact",
+    "lora.init_lora_weights=pissa_niter_4": "PiSSA, fast",
+    "lora.init_lora_weights=loftq": "LoftQ (with a quantised base)",
+}
+"""Labels of choices, by ``setting=value``; others are their own label."""
+PLACEHOLDERS = {
+    "lora.modules_to_save": "embed_tokens, lm_head",
+    "lora.layers_to_transform": "20-29",
+    "lora.target_pattern": r".*\.(q|v)_proj",
+    "lora.rank_pattern": "v_proj = 16, layers.0.mlp.up_proj = 4",
+    "lora.alpha_pattern": "v_proj = 32",
+}
+NONE = "none"
+BAD_LAYERS = "“{text}” is no layer number: write numbers and ranges such as 0-5, 8."
+BAD_PATTERNS = "“{text}” is not of the form name = number, such as v_proj = 16."
+NO_BITSANDBYTES = (
+    "Quantised bases need the package bitsandbytes: install it with "
+    "pip install -c constraints.txt -e .[quantized], or choose none."
+)
 EMPTY_NUMBER = "{label} is empty; type a number."
+
+NO_START = "There is no adapter at {path}: choose a finished run or the path of a folder or zip."
+EMBEDDING = "embedding"
+HEAD = "output head"
+WHOLE = "trained whole"
+IN_PLACE = "the model's own weights"
+SAVED_SIZE = "Saved weights"
+MODEL_FOLLOWS = "{title} was chosen, because it is made for data like this."
 
 COUNTS_TITLE = "What will be trained"
 TRAINABLE = "trainable parameters"
@@ -147,6 +282,7 @@ BY_MODULE = "By target module"
 BIASES = "bias vectors"
 COUNTS_WAIT = "The counts appear when a model is chosen."
 SCALING = "Scaling α / r"
+SCALING_ROOT = "Scaling α / √r"
 
 ESTIMATE_TITLE = "This run"
 ESTIMATE = "{epochs} × {rows} / {batch} = {updates}"

@@ -22,6 +22,7 @@ ENDPOINTS = {
     "/set_roles": ["dataset_id", "roles"],
     "/list_models": [],
     "/count_parameters": ["base_model", "settings"],
+    "/parameter_table": ["base_model", "settings", "name"],
     "/start_training": ["dataset_id", "base_model", "settings"],
     "/job": ["job_id"],
     "/list_jobs": [],
@@ -121,6 +122,27 @@ def test_counts_are_the_references(client: Client) -> None:
     every = [module["name"] for module in counts["by_module"]]
     whole = call(client, "/count_parameters", STARTER, json.dumps({"target_modules": every}))
     assert whole["trainable"] == 2_442_240
+
+
+def test_the_parameter_table_is_the_model_before_and_after(client: Client) -> None:
+    before = call(client, "/parameter_table", STARTER)
+    assert len(before) == 272
+    assert before[0] == {
+        "name": "model.embed_tokens.weight", "shape": [49152, 576], "dtype": before[0]["dtype"],
+        "trainable": True,
+    }  # fmt: skip
+    after = call(client, "/parameter_table", STARTER, {"r": 4}, "layers.3.self_attn.q_proj")
+    assert [row["trainable"] for row in after] == [False, True, True]
+    assert after[1]["shape"] == [4, 576]
+
+
+def test_methods_and_classifiers_are_counted(client: Client) -> None:
+    full = call(client, "/count_parameters", STARTER, {"method": "full"})
+    assert full["trainable"] == full["total"] == 134_515_008
+    dora = call(client, "/count_parameters", STARTER, {"use_dora": True})
+    assert dora["trainable"] == 460_800 + 30 * (576 + 192)
+    minilm = call(client, "/count_parameters", "all-minilm-l6-v2", {"r": 8})
+    assert (minilm["trainable"], minilm["total"]) == (74_498, 22_788_484)
 
 
 def test_two_hundred_changes_are_counted_exactly(client: Client) -> None:

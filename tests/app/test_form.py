@@ -8,10 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import train_form
-from app.fields import FIELDS, TARGETS, default_values
+from app.fields import FIELDS, PATTERN, TARGETS, applies
 from app.presets import DEFAULT_PRESET, PRESETS, known_modules, matching_preset, preset_values
 from app.presets_view import presets_html
-from app.train_form import estimate, estimate_sentence, form_values, make_config, read_config
+from app.train_form import (
+    default_values,
+    estimate,
+    estimate_sentence,
+    form_values,
+    make_config,
+    read_config,
+)
 from app.wording import train as words
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.errors import SettingsError
@@ -27,8 +34,8 @@ def config(**changes: Any) -> TrainConfig:
 
 def test_every_setting_of_a_run_is_on_the_form() -> None:
     names = {f"lora.{name}" for name in LoraConfig.model_fields} | set(TrainConfig.model_fields)
-    not_a_field = {"lora", "lora.method", "base_model", "dataset", "roles", "task"}
-    assert {field.name for field in FIELDS} | {TARGETS} <= names - not_a_field
+    not_a_field = {"lora", "base_model", "dataset", "roles", "task"}
+    assert ({field.name for field in FIELDS} - {PATTERN}) | {TARGETS} == names - not_a_field
 
 
 def test_every_field_has_a_label_and_a_sentence() -> None:
@@ -54,6 +61,84 @@ def test_a_config_survives_the_form(
     lora = {"r": r, "lora_dropout": dropout, "target_modules": targets}
     before = config(lora=lora, max_steps=max_steps)
     assert make_config(form_values(before), "m", "d") == before
+
+
+LAYERS = st.none() | st.lists(st.integers(0, 40), min_size=1, unique=True).map(sorted)
+PATTERNS = st.dictionaries(
+    st.sampled_from(["v_proj", r"layers\.0\..*_proj", "mlp.(up|down)_proj"]), st.integers(1, 64)
+)
+
+
+@given(
+    method=st.sampled_from(
+        [
+            {"method": "freeze", "freeze_trainable_layers": 3},
+            {"method": "full"},
+            {"method": "galore", "r": 4, "galore_update_gap": 7, "galore_scale": 0.5},
+            {"target_modules": r".*\.(q|v)_proj", "use_rslora": True},
+            {"target_modules": "all-linear", "use_dora": True, "loraplus_lr_ratio": 16},
+            {"init_lora_weights": "pissa_niter_4", "modules_to_save": ["lm_head", "norm"]},
+        ]
+    ),
+    layers=LAYERS,
+    ranks=PATTERNS,
+    noise=st.none() | st.floats(0.5, 20),
+    checkpointing=st.booleans(),
+)
+def test_every_method_survives_the_form(
+    method: dict[str, Any],
+    layers: list[int] | None,
+    ranks: dict[str, int],
+    noise: float | None,
+    checkpointing: bool,
+) -> None:
+    lora = dict(method)
+    if "method" not in lora:
+        lora |= {"layers_to_transform": layers, "rank_pattern": ranks, "alpha_pattern": ranks}
+    before = config(
+        lora=lora, neftune_noise_alpha=noise, gradient_checkpointing=checkpointing,
+        test_dataset="t", label_smoothing=0.1,
+    )  # fmt: skip
+    assert make_config(form_values(before), "m", "d") == before
+
+
+def test_what_stands_in_a_hidden_field_decides_nothing() -> None:
+    values = default_values() | {
+        "lora.method": "full",
+        "lora.use_dora": True,
+        "lora.layers_to_transform": "nonsense",
+        "quantization": "nf4",
+        PATTERN: "[",
+        "class_weights": True,
+    }
+    assert make_config(values, "m", "d", "chat") == config(lora={"method": "full"})
+    assert make_config(values, "m", "d", "classification").class_weights
+    assert not applies("lora.lora_alpha", values, "")
+    assert not applies(TARGETS, values, "")
+    assert applies("lora.freeze_trainable_layers", values | {"lora.method": "freeze"}, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("lora.layers_to_transform", "0-3, x", "“x” is no layer number"),
+        ("lora.layers_to_transform", "-2", "no layer number"),
+        ("lora.rank_pattern", "v_proj", "not of the form"),
+        ("lora.rank_pattern", "= 3", "not of the form"),
+        ("lora.alpha_pattern", "v_proj = many", "not of the form"),
+    ],
+)
+def test_a_text_that_cannot_be_read_is_told_at_its_field(name: str, text: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said) as refused:
+        make_config(default_values() | {name: text}, "m", "d")
+    assert refused.value.field == name
+
+
+def test_layers_are_numbers_and_ranges() -> None:
+    values = default_values() | {"lora.layers_to_transform": " 8, 0-2 ,1 "}
+    made = make_config(values, "m", "d")
+    assert made.lora.layers_to_transform == (0, 1, 2, 8)
+    assert form_values(made)["lora.layers_to_transform"] == "0-2, 8"
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,10 @@ def test_a_bad_value_is_said_next_to_its_field_only(page: Page, dataset_id: str)
     assert page.train.layout.counts not in changes
 
 
-def test_choosing_a_model_offers_its_modules(page: Page, dataset_id: str) -> None:
+def test_choosing_a_model_offers_its_modules(
+    page: Page, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Services, "knows_profile", lambda *_: False)  # not looked at before
     layout = page.train.layout
     busy, done = page.train.pick_model(dataset_id, STARTER, *form(page, **{TARGETS: ["nose"]}))
     assert "Reading the structure" in busy[layout.model_notice]
@@ -215,13 +218,85 @@ def test_choosing_a_model_offers_its_modules(page: Page, dataset_id: str) -> Non
     assert "134,515,008" in done[layout.model_notice]
 
 
+def labelled(services: Services, tmp_path: Path) -> str:
+    """A small set of texts with three uneven labels."""
+    path = tmp_path / "moods.csv"
+    moods = ["glad"] * 9 + ["sad"] * 3 + ["cross"] * 2
+    lines = [f"This is text number {i} here,{mood}" for i, mood in enumerate(moods)]
+    path.write_text("\n".join(["text,label", *lines]) + "\n")
+    return services.library.add(path).dataset_id
+
+
+def test_labelled_texts_are_shown_and_choose_their_model(
+    page: Page, services: Services, tmp_path: Path
+) -> None:
+    dataset = labelled(services, tmp_path)
+    shown = page.data.show(dataset)
+    assert shown[page.data.shape] == "labelled"
+    assert shown[page.data.columns["label"]]["visible"]
+    assert "3 labels" in shown[page.data.summary]
+    assert "9 (64%)" in shown[page.data.summary]
+    assert "glad" in shown[page.data.preview]
+
+    layout = page.train.layout
+    changes = page.go_to_train(dataset, "", STARTER, *form(page))
+    assert changes[layout.model]["value"] == "all-minilm-l6-v2"
+    assert "MiniLM" in changes[layout.notice]
+    assert changes[layout.fields["batch_size"].control] == 16
+    assert changes[layout.fields[TARGETS].control]["value"] == ["query", "value"]
+    # two labels are 74,498; a third adds a row of 384 weights and a bias to the head
+    assert f"{74_498 + 385:,}" in changes[layout.counts]
+    assert changes[layout.fields["class_weights"].box]["visible"]
+    back = page.train.pick_data("", "all-minilm-l6-v2", *form(page))
+    assert back[layout.model]["value"] == STARTER
+
+
+def test_data_and_model_that_do_not_go_together_are_told(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    changes = page.train.recount(dataset_id, "all-minilm-l6-v2", *form(page))
+    assert "reads texts and cannot write" in changes[page.train.layout.model_notice]
+    refused = page.train.start_run("", dataset_id, "all-minilm-l6-v2", *form(page))
+    assert "cannot write" in refused[page.train.layout.model_notice]
+    assert services.store.list() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "shown", "hidden"),
+    [
+        ("lora", "lora.use_dora", "lora.galore_scale"),
+        ("galore", "lora.r", "lora.lora_alpha"),
+        ("freeze", "lora.freeze_trainable_layers", "lora.r"),
+        ("full", "learning_rate", TARGETS),
+    ],
+)
+def test_only_the_fields_of_a_method_are_shown(
+    page: Page, dataset_id: str, method: str, shown: str, hidden: str
+) -> None:
+    fields = page.train.layout.fields
+    changes = page.train.pick_method(dataset_id, STARTER, *form(page, **{"lora.method": method}))
+    assert changes[fields[shown].box]["visible"]
+    assert not changes[fields[hidden].box]["visible"]
+
+
+def test_what_this_machine_lacks_is_said_at_its_field(page: Page, dataset_id: str) -> None:
+    fields = page.train.layout.fields
+    changes = page.train.recount(dataset_id, STARTER, *form(page, start_from="/no/such/adapter"))
+    assert "There is no adapter at /no/such/adapter" in changes[fields["start_from"].problem]
+
+
+def test_a_choice_that_is_gone_is_passed_over(page: Page) -> None:
+    boxes = page.train.layout.fields[TARGETS].control
+    assert boxes.preprocess(["q_proj", "query", "v_proj"]) == ["q_proj", "v_proj"]
+
+
 def test_presets_fill_the_form(page: Page) -> None:
     page.services.profile(STARTER)
     fields = page.train.layout.fields
-    thorough = page.train.use_preset(STARTER, click(id="thorough"))
+    thorough = page.train.use_preset("", STARTER, click(id="thorough"))
     assert thorough[fields["lora.r"].control] == 16
     assert len(thorough[fields[TARGETS].control]) == 7
-    assert page.train.use_usual(STARTER) == {fields[TARGETS].control: ["q_proj", "v_proj"]}
+    assert page.train.use_usual("", STARTER) == {fields[TARGETS].control: ["q_proj", "v_proj"]}
 
 
 def test_starting_a_run_shows_it(page: Page, services: Services, dataset_id: str) -> None:

@@ -1,0 +1,50 @@
+"""How a data set and a model go together: the task, and the profile that its counts come from."""
+
+from dataclasses import dataclass
+
+from app.services import Services
+from lora_engine.config import Task
+from lora_engine.errors import DataError, ModelError, SettingsError
+from lora_engine.profile import PROFILE_LABELS, ModelProfile
+from lora_engine.tasks.choice import choose_task
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What would be learned."""
+
+    profile: ModelProfile
+    """With the head that the task needs."""
+    data_task: str
+    """``Dataset.task``; empty where no data set is chosen."""
+
+
+def fit(services: Services, model: str, dataset_id: str, wanted: Task = "auto") -> Fit:
+    """Look at a model as it will be trained on a data set; without one, as it is.
+
+    Raises:
+        ModelError: the model cannot be found or used.
+        SettingsError: model and data do not go together.
+    """
+    made_for = services.profile(model)
+    try:
+        data = services.library.get(dataset_id) if dataset_id else None
+    except DataError:
+        data = None
+    if data is None:
+        return Fit(made_for, "")
+    task = choose_task(wanted, data.task, made_for.task)
+    if task != "classification":
+        return Fit(made_for, data.task)
+    labels = len(data.label_counts) or PROFILE_LABELS
+    try:
+        return Fit(services.profile(model, task, labels), data.task)
+    except ModelError as error:
+        raise SettingsError("base_model", str(error)) from None
+
+
+def fit_at_hand(services: Services, model: str, dataset_id: str) -> Fit | None:
+    """The same where it answers at once; a model that was not looked at yet gives None."""
+    if not model or not services.knows_profile(model):
+        return None
+    return fit(services, model, dataset_id)
