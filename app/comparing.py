@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -51,9 +52,7 @@ def answer(
         AdapterError: the run has no adapter.
         GenerationError: the child cannot answer.
     """
-    adapter = services.store.adapter_zip(job.id)
-    if adapter is None:
-        raise AdapterError(words.NO_ADAPTER.format(job=job.id))
+    adapter = adapter_of(services, job)
     rows: list[dict[str, Any]] = [
         {"adapter": None, "strength": 1.0, "messages": _messages(asked.base, system)},
         {
@@ -65,6 +64,48 @@ def answer(
     decoding = options.to_json()
     del decoding["strength"]
     yield from services.generator.answer(job.config.base_model, rows, decoding, divergence=True)
+
+
+def sorts(job: Job) -> bool:
+    """Whether a run's model gives labels and cannot write."""
+    return "label" in (job.config.roles or {}) and job.config.task in ("auto", "classification")
+
+
+def adapter_of(services: Services, job: Job) -> Path:
+    """The zip of a run's adapter; raises AdapterError where it has none."""
+    adapter = services.store.adapter_zip(job.id)
+    if adapter is None:
+        raise AdapterError(words.NO_ADAPTER.format(job=job.id))
+    return adapter
+
+
+def judge(
+    services: Services, job: Job, question: str, pair: str, strength: float
+) -> Iterator[dict[str, Any]]:
+    """The generation child's events while both sides sort a text; row 0 is the base.
+
+    Raises:
+        AdapterError: the run has no adapter.
+        GenerationError: the child cannot answer.
+    """
+    asked = {"text": question, "text_pair": pair}
+    rows: list[dict[str, Any]] = [
+        {"adapter": None, "strength": 1.0, **asked},
+        {"adapter": str(adapter_of(services, job)), "strength": strength, **asked},
+    ]
+    yield from services.generator.classify(job.config.base_model, rows)
+
+
+def judge_at_once(
+    services: Services, job: Job, question: str, strength: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Label → probability by base and adapted model; a tab in the text divides a pair."""
+    found: dict[str, Any] = {"labels": [], "probabilities": [[], []]}
+    for event in judge(services, job, question, "", strength):
+        if event["event"] == "done":
+            found = event
+    base, adapted = (dict(zip(found["labels"], p, strict=True)) for p in found["probabilities"])
+    return base, adapted
 
 
 def _messages(turns: Sequence[Turn], system: str) -> list[dict[str, str]]:

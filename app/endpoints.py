@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import api
 
-from app.comparing import AnswerOptions, answer_at_once
+from app.comparing import AnswerOptions, answer_at_once, judge_at_once, sorts
 from app.downloads import zip_name
 from app.guard import endpoint
 from app.services import Services
@@ -152,9 +152,15 @@ class Endpoints:
         return job_row(self.services.store.resume(_job_id(job_id)))
 
     def compare(self, job_id: int, prompt: str, options: Json | str = "") -> Json:
-        """The base model's and the adapted model's answer to one message."""
+        """The base model's and the adapted model's answer to one message.
+
+        For a run that sorts texts: the probability of each label; a tab divides a pair of texts.
+        """
         job = self.services.store.get(_job_id(job_id))
         chosen = AnswerOptions.parse(json_object(options, "options"))
+        if sorts(job):
+            before, after = judge_at_once(self.services, job, prompt, chosen.strength)
+            return {"base": before, "adapted": after}
         base, adapted = answer_at_once(self.services, job, prompt, chosen)
         return {"base": base, "adapted": adapted}
 

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app import playground_view as view
-from app.comparing import AnswerOptions, Conversations, answer
+from app.comparing import AnswerOptions, Conversations, answer, judge, sorts
 from app.guard import HIDDEN, Updates, handler
 from app.html import CLICKS, empty_state, help_text, notice
 from app.pieces import piece
@@ -48,12 +48,13 @@ class PlaygroundTab:
             )
             self.download = piece(min_width=200, elem_id="playground-download")
         with gr.Accordion(words.OPTIONS, open=False, elem_id="answer-options"):
-            with gr.Column(elem_classes="field"):
+            with gr.Column(elem_classes="field") as self.system_box:
                 self.system = gr.Textbox("", label=words.SYSTEM, lines=2, elem_id="system-text")
                 piece(help_text(words.SYSTEM_HELP))
             with gr.Row(elem_classes="fields"):
-                self.temperature = _slide((0, 1.5, 0.05), 0, words.TEMPERATURE, "temperature")
                 self.strength = _slide((0, 1.5, 0.05), 1, words.STRENGTH, "strength")
+            with gr.Row(elem_classes="fields") as self.decoding_box:
+                self.temperature = _slide((0, 1.5, 0.05), 0, words.TEMPERATURE, "temperature")
                 self.max_new_tokens = _slide((8, 1024, 8), 128, words.LONGEST, "max-new-tokens")
                 with gr.Column(min_width=200, elem_classes="field"):
                     self.seed = gr.Number(0, label=words.SEED[0], elem_id="answer-seed")
@@ -75,6 +76,9 @@ class PlaygroundTab:
             label=words.PROMPT, placeholder=words.PROMPT_PLACEHOLDER, lines=1, max_lines=10,
             elem_id="prompt",
         )  # fmt: skip
+        self.pair = gr.Textbox(
+            label=words.PAIR, lines=1, max_lines=10, visible=False, elem_id="second-text"
+        )
         self.examples = piece(js_on_load=CLICKS, elem_id="examples")
         with gr.Row(elem_classes="actions"):
             self.send = gr.Button(words.SEND, variant="primary", elem_id="send")
@@ -89,7 +93,7 @@ class PlaygroundTab:
             self.guarded_ask,
             [
                 *(self.run, self.prompt, self.system, self.said),
-                *(self.temperature, self.max_new_tokens, self.strength, self.seed),
+                *(self.temperature, self.max_new_tokens, self.strength, self.seed, self.pair),
             ],
             outputs,
             concurrency_limit=4,
@@ -105,7 +109,8 @@ class PlaygroundTab:
         return [
             *(self.empty, self.room, self.run, self.download, self.base, self.adapted, self.badge),
             *(self.notice, self.prompt, self.examples, self.examples_list, self.said),
-            *(self.send, self.stop),
+            *(self.send, self.stop, self.pair, self.system_box, self.decoding_box),
+            self.clear,
         ]
 
     def finished(self) -> list[Job]:
@@ -135,11 +140,26 @@ class PlaygroundTab:
         job = self.services.store.get(int(chosen))
         adapter = self.services.store.adapter_zip(job.id)
         prompts = view.example_prompts(self.services.library, job.config.dataset)
+        labels = sorts(job)
+        writes = gr.update(visible=not labels)
+        fresh = {
+            self.base: view.labels_html(False, None),
+            self.adapted: view.labels_html(True, None),
+        }
         return {
             **self.start_over(),
+            **(fresh if labels else {}),
             self.download: download_link(job, adapter.stat().st_size) if adapter else "",
             self.examples: view.examples_html(prompts),
             self.examples_list: prompts,
+            self.prompt: gr.update(
+                label=words.TEXT if labels else words.PROMPT,
+                placeholder=words.TEXT_PLACEHOLDER if labels else words.PROMPT_PLACEHOLDER,
+            ),
+            self.pair: gr.update(visible="text_pair" in (job.config.roles or {}), value=""),
+            self.system_box: writes,
+            self.decoding_box: writes,
+            self.clear: writes,
         }
 
     def start_over(self) -> Updates:
@@ -151,10 +171,13 @@ class PlaygroundTab:
             self.badge: "",
         }
 
-    def use_example(self, prompts: list[str], event: gr.EventData) -> Updates:
-        """Put an example into the message box."""
+    def use_example(self, prompts: list[tuple[str, str]], event: gr.EventData) -> Updates:
+        """Put an example into the message box, and its second text into the other."""
         place = int(event.id)
-        return {self.prompt: prompts[place]} if 0 <= place < len(prompts) else {}
+        if not 0 <= place < len(prompts):
+            return {}
+        first, second = prompts[place]
+        return {self.prompt: first, self.pair: second}
 
     def end_answer(self) -> None:
         """Stop the answer that is being written."""
@@ -173,7 +196,11 @@ class PlaygroundTab:
         if prompt is None or not prompt.strip():
             raise EmptyPrompt(words.EMPTY_PROMPT)
         names = ("temperature", "max_new_tokens", "strength", "seed")
-        options = AnswerOptions.parse(dict(zip(names, decoding, strict=True)))
+        *numbers, pair = decoding
+        options = AnswerOptions.parse(dict(zip(names, numbers, strict=True)))
+        if sorts(job):
+            yield from self._judged(job, prompt, pair or "", options)
+            return
         asked = said.ask(prompt)
         yield {
             self.prompt: "",
@@ -190,6 +217,28 @@ class PlaygroundTab:
             yield {self.prompt: prompt, **self._sides(said, None), **ready}
             raise
         yield ready
+
+    def _judged(
+        self, job: Job, prompt: str, pair: str, options: AnswerOptions
+    ) -> Iterator[Updates]:
+        yield {self.notice: notice("busy", words.BUSY), self.send: gr.update(interactive=False)}
+        ready = {self.send: gr.update(interactive=True)}
+        try:
+            for event in judge(self.services, job, prompt, pair, options.strength):
+                if event["event"] == "status":
+                    yield {self.notice: notice("busy", event["message"])}
+                elif event["event"] == "done":
+                    base, adapted = (
+                        dict(zip(event["labels"], chances, strict=True))
+                        for chances in event["probabilities"]
+                    )
+                    yield {
+                        self.notice: "",
+                        self.base: view.labels_html(False, base),
+                        self.adapted: view.labels_html(True, adapted),
+                    }
+        finally:
+            yield ready
 
     def _job(self, run: int | None) -> Job:
         if run is None:

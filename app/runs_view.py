@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from app.clock import duration, megabytes, moment
 from app.html import empty_state, facts, heading, notice, pill, text
 from app.results import loss_text, result_sentences
+from app.scores_view import scores_html
 from app.wording import common
 from app.wording import runs as words
 from jobs.job import Job, JobStatus
@@ -149,9 +150,10 @@ def result_html(job: Job) -> str:
     if job.is_active or not job.metrics:
         return ""
     sentences = "".join(f"<p>{text(each)}</p>" for each in result_sentences(job.metrics))
-    return (
-        f'{heading(words.RESULT_TITLE)}<div class="result">{sentences}</div>' if sentences else ""
-    )
+    scores = scores_html(job.metrics)
+    if not sentences and not scores:
+        return ""
+    return f'{heading(words.RESULT_TITLE)}<div class="result">{sentences}</div>{scores}'
 
 
 def log_html(log: str) -> str:

@@ -7,7 +7,7 @@ import gradio as gr
 from app.counts_view import module_choices
 from app.fields import FIELDS, TARGETS, Drawn, Section, applies, draw, draw_help, element_id
 from app.html import CLICKS, heading, help_text, muted
-from app.pieces import Boxes, piece
+from app.pieces import piece
 from app.presets import DEFAULT_PRESET
 from app.presets_view import presets_html
 from app.train_form import default_values
@@ -65,7 +65,7 @@ class TrainLayout:
             with gr.Row(elem_classes="fields"):
                 self._draw_section("adapter")
             with gr.Column(elem_classes="field") as box:
-                modules = Boxes(
+                modules = gr.CheckboxGroup(
                     module_choices(self.first_profile),
                     value=list(self.first_profile.default_targets),
                     label=words.TARGETS,

@@ -13,7 +13,7 @@ from app.fitting import fit
 from app.guard import HIDDEN, Updates, handler
 from app.html import muted, notice
 from app.memory import Memory
-from app.presets import PRESETS, matching_preset, preset_values
+from app.presets import PRESETS, known_modules, matching_preset, preset_values
 from app.services import Services
 from app.starting import start_training
 from app.train_form import Values
@@ -59,6 +59,7 @@ class TrainTab:
             handler(layout.notice, clear=False)(self.recount),
             layout.inputs,
             outputs,
+            preprocess=False,  # a late request may name modules of the model before
             **live,
         )
         layout.model.input(
@@ -93,7 +94,11 @@ class TrainTab:
 
     def recount(self, dataset: str | None, model: str | None, *controls: Any) -> Updates:
         """Counts, estimate and sentences for the values as they are now."""
-        return self.show.live(dataset or "", model or "", self.values(controls))
+        values = self.values(controls)
+        if profile := self.show.profile_at_hand(dataset or "", model or ""):
+            known = known_modules(profile)
+            values[TARGETS] = [name for name in values[TARGETS] or () if name in known]
+        return self.show.live(dataset or "", model or "", values)
 
     def pick_model(
         self, dataset: str | None, model: str | None, *controls: Any

@@ -74,20 +74,34 @@ class Generator:
         Raises:
             GenerationError: the request cannot be answered, or the child has died.
         """
-        with self._turn:
-            child = self._started()
-            number = next(self._numbers)
-            request = {
-                "id": number,
+        yield from self._asked(
+            {
                 "op": "answer",
                 "base_model": base_model,
                 "rows": list(rows),
                 "options": options,
                 "divergence": divergence,
             }
+        )
+
+    def classify(self, base_model: str, rows: Sequence[dict[str, Any]]) -> Iterator[Event]:
+        """Sort each row into labels; ``status`` events and, last, one ``done`` event with
+        ``labels`` and a row of ``probabilities`` each.
+
+        A row is ``{"adapter": path or None, "strength": 1.0, "text": …, "text_pair": ""}``.
+
+        Raises:
+            GenerationError: as ``answer``.
+        """
+        yield from self._asked({"op": "classify", "base_model": base_model, "rows": list(rows)})
+
+    def _asked(self, request: dict[str, Any]) -> Iterator[Event]:
+        with self._turn:
+            child = self._started()
+            number = next(self._numbers)
             try:
                 self._answering = number
-                child.send(request)
+                child.send({"id": number, **request})
                 yield from self._events(child, number)
             finally:
                 self.stop()  # in case nobody waits for the rest

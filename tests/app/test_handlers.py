@@ -40,6 +40,9 @@ class Script:
                 raise GenerationError(event["message"])
             yield event
 
+    def classify(self, *request: Any) -> Iterator[dict[str, Any]]:
+        yield from self.answer(*request)
+
     def stop(self) -> None:
         self.stops += 1
 
@@ -77,10 +80,10 @@ def form(page: Page, **changes: Any) -> list[Any]:
     return [values[name] for name in page.train.layout.fields]
 
 
-def finished(services: Services, dataset_id: str, name: str = "Done") -> int:
+def finished(services: Services, dataset_id: str, name: str = "Done", **settings: Any) -> int:
     """A run that ended well, with something in place of its zip."""
     store = services.store
-    job = store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id), name)
+    job = store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id, **settings), name)
     store.claim("w", "cpu")
     store.record(job.id, "w", Progress(phase="training", step=2, total_steps=2, loss=1.0))
     store.job_dir(job.id).mkdir(parents=True)
@@ -285,9 +288,36 @@ def test_what_this_machine_lacks_is_said_at_its_field(page: Page, dataset_id: st
     assert "There is no adapter at /no/such/adapter" in changes[fields["start_from"].problem]
 
 
-def test_a_choice_that_is_gone_is_passed_over(page: Page) -> None:
-    boxes = page.train.layout.fields[TARGETS].control
-    assert boxes.preprocess(["q_proj", "query", "v_proj"]) == ["q_proj", "v_proj"]
+def test_a_choice_that_is_gone_is_passed_over(page: Page, dataset_id: str) -> None:
+    values = form(page, **{TARGETS: ["q_proj", "query", "v_proj"]})
+    changes = page.train.recount(dataset_id, STARTER, *values)
+    assert "460,800" in changes[page.train.layout.counts]
+
+
+def test_a_text_is_sorted_side_by_side(page: Page, services: Services, tmp_path: Path) -> None:
+    tab, script = page.playground, services.generator
+    assert isinstance(script, Script)
+    dataset = labelled(services, tmp_path)
+    roles = {"text": "text", "label": "label"}
+    run = finished(services, dataset, roles=roles)
+    changes = tab.pick(run)
+    assert "The labels appear here" in changes[tab.adapted]
+    assert not changes[tab.decoding_box]["visible"]
+    assert not changes[tab.pair]["visible"]
+    assert changes[tab.examples_list][0] == ("This is text number 0 here", "")
+    assert tab.use_example(changes[tab.examples_list], click(id="0"))[tab.prompt].startswith("This")
+    script.events = [
+        {"event": "status", "message": "Loading"},
+        {"event": "done", "labels": ["glad", "sad"], "probabilities": [[0.5, 0.5], [0.9, 0.1]]},
+    ]
+    steps = ask(page, run, "What a day")
+    told = next(step for step in steps if tab.adapted in step)
+    assert "90.0%" in told[tab.adapted]
+    assert "50.0%" in told[tab.base]
+    _, rows = script.asked[0]
+    assert [row["adapter"] is None for row in rows] == [True, False]
+    assert rows[1]["text"] == "What a day"
+    assert steps[-1][tab.send]["interactive"]
 
 
 def test_presets_fill_the_form(page: Page) -> None:
@@ -364,7 +394,7 @@ def test_a_fresh_page_shows_the_run_at_work(
 def ask(page: Page, run: int | None, prompt: str, *, seed: int = 0) -> list[dict[Any, Any]]:
     tab = page.playground
     said = tab.start_over()[tab.said]
-    guarded = tab.guarded_ask(run, prompt, None, said, 0, 64, 1, seed)
+    guarded = tab.guarded_ask(run, prompt, None, said, 0, 64, 1, seed, "")
     return list(guarded)
 
 
@@ -432,7 +462,7 @@ def test_examples_come_from_the_runs_data(page: Page, services: Services, datase
     tab = page.playground
     shown = tab.refresh(finished(services, dataset_id))
     prompts = shown[tab.examples_list]
-    assert prompts == ["What is 0?", "What is 10?", "What is 20?", "What is 30?"]
+    assert prompts == [(f"What is {number}?", "") for number in (0, 10, 20, 30)]
     assert tab.use_example(prompts, click(id="2")) == {tab.prompt: "What is 20?"}
     assert tab.use_example(prompts, click(id="9")) == {}
     services.library.remove(dataset_id)

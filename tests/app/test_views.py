@@ -86,7 +86,8 @@ def job(**changes: Any) -> Job:
         runs_view.log_html(EVIL),
         runs_view.settings_html(job(config=TrainConfig(base_model=EVIL, dataset=EVIL))),
         playground_view.side_html(True, [Turn(role="user", content=EVIL)], EVIL),
-        playground_view.examples_html([EVIL]),
+        playground_view.examples_html([(EVIL, EVIL)]),
+        playground_view.labels_html(True, {EVIL: 0.5}),
         notice("error", EVIL),
     ],
 )

@@ -1,0 +1,25 @@
+"""Texts on how well a classifier or a rewriting model did."""
+
+SHARES = {
+    "test": "On the test data ({rows} rows)",
+    "validation": "On the validation rows ({rows} rows)",
+}
+ACCURACY = "Accuracy"
+F1 = "F1 of “{label}”"
+F1_MACRO = "Macro F1"
+LOSS = "Loss"
+BETTER = "Always giving the commonest label, “{label}”, would be right in {share} of the rows."
+NO_BETTER = (
+    "Always giving the commonest label, “{label}”, would be right in {share} of the rows, so "
+    "nothing useful was learned yet: train longer, raise the learning rate, or add rows."
+)
+CONFUSION = "Confusion matrix"
+CONFUSION_HINT = "Confusion matrix: a line is the true label, a column what the model gave."
+TOO_MANY = "The confusion matrix is drawn for up to {most} labels; the zip has the whole of it."
+MISTAKES = "The mistakes it was surest of"
+MISTAKE_COLUMNS = ("Line", "Text", "True label", "Given label", "Certainty")
+EXACT = "Exact match"
+ROUGE = "ROUGE-L"
+ANSWERED = "Exact match and ROUGE-L are of the answers to {rows} rows."
+ANSWER_COLUMNS = ("Asked", "Expected", "Answered")
+ANSWER_KEYS = ("source", "expected", "answer")
