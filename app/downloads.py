@@ -31,3 +31,16 @@ def zip_route(services: Services) -> Route:
         return FileResponse(path, media_type="application/zip", filename=zip_name(job))
 
     return Route("/adapters/{job_id:int}.zip", send, methods=["GET", "HEAD"])
+
+
+def gguf_route(services: Services) -> Route:
+    """``GET /adapters/<job id>.gguf.zip``, once the export was made."""
+
+    def send(request: Request) -> Response:
+        job_id = request.path_params["job_id"]
+        path = services.store.job_dir(job_id) / "gguf.zip"
+        if not path.is_file():
+            return PlainTextResponse(f"Run {job_id} was not exported yet.", status_code=404)
+        return FileResponse(path, media_type="application/zip", filename=f"gguf-{job_id}.zip")
+
+    return Route("/adapters/{job_id:int}.gguf.zip", send, methods=["GET", "HEAD"])

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import gradio as gr
 
 from app import runs_view
+from app.after_tab import AfterPanel, BringPanel
 from app.chart import HOVER_JS, chart_html
 from app.clock import file_size
 from app.guard import HIDDEN, Updates, handler
@@ -31,10 +32,13 @@ class RunsTab:
         self.seen = gr.State("")
         """What was drawn last, so that nothing is sent while nothing changes."""
         self.timer = gr.Timer(POLL_SECONDS)
+        self.services = services
+        self.memory = memory
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300, elem_classes="wb-panel"):
                 piece(heading(words.TITLE))
                 self.list = piece(js_on_load=CLICKS, elem_id="run-list")
+                BringPanel(services, memory)
             with gr.Column(scale=5, min_width=320):
                 self._build_detail()
         self._connect()
@@ -63,6 +67,7 @@ class RunsTab:
                 js_on_load=HOVER_JS, elem_id="run-chart",
                 elem_classes="chart-place",
             )  # fmt: skip
+        self.after = AfterPanel(self.services, self.memory)
         with gr.Column(visible=False, elem_classes="wb-panel") as self.more_panel:
             with gr.Accordion(words.LOG, open=False, elem_id="run-log"):
                 self.log = piece()
@@ -91,7 +96,15 @@ class RunsTab:
             *(self.list, self.header, self.notice, self.playground, self.download, self.stop),
             *(self.resume, self.again, self.ask_delete, self.confirm, self.confirm_text),
             *(self.result_panel, self.result, self.chart_panel, self.chart),
-            *(self.status, self.more_panel, self.log, self.settings, self.seen, self.chosen),
+            *(
+                self.status,
+                self.after.panel,
+                self.more_panel,
+                self.log,
+                self.settings,
+                self.seen,
+                self.chosen,
+            ),
         ]
 
     def poll(self, chosen: int, seen: str) -> Updates:
@@ -114,7 +127,8 @@ class RunsTab:
 
     def _nothing(self) -> Updates:
         hidden = gr.update(visible=False)
-        panels = (self.result_panel, self.chart_panel, self.more_panel, self.confirm)
+        panels = [self.result_panel, self.chart_panel, self.more_panel, self.confirm]
+        panels.append(self.after.panel)
         return {
             self.header: runs_view.nothing_html(),
             **dict.fromkeys((*self._buttons(), *panels), hidden),
@@ -140,6 +154,9 @@ class RunsTab:
             self.result_panel: gr.update(visible=bool(result)),
             self.settings: runs_view.settings_html(job),
             self.more_panel: gr.update(visible=True),
+            self.after.panel: gr.update(
+                visible=adapter is not None and job.config.lora.method == "lora"
+            ),
             self.playground: gr.update(visible=adapter is not None),
             self.download: gr.update(
                 visible=adapter is not None,

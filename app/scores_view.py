@@ -67,8 +67,9 @@ def confusion_html(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> st
         cells = "".join(_cell(count, count / whole, number == at) for at, count in enumerate(row))
         body += f'<tr><th scope="row">{text(label)}</th>{cells}</tr>'
     return (
+        f"{muted(words.CONFUSION_HINT)}"
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text(words.CONFUSION)}">'
-        f'<table class="confusion"><caption>{text(words.CONFUSION_HINT)}</caption>'
+        '<table class="confusion">'
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -148,6 +148,30 @@ class Store:
             now=self._now(),
         )[0]
 
+    def add_made(
+        self, config: TrainConfig, name: str, adapter: Path, metrics: dict[str, Any]
+    ) -> Job:
+        """Keep an adapter that no run of the queue has made, as a run that has ended well.
+
+        ``adapter`` is a zip that is moved to its place. ``metrics["origin"]`` says where it comes
+        from.
+        """
+        with self._database.atomic():
+            job = self._jobs(
+                """
+                INSERT INTO jobs (name, status, config, created_at, queued_at, started_at,
+                    finished_at, metrics)
+                VALUES (:name, 'succeeded', :config, :now, :now, :now, :now, :metrics) RETURNING *
+                """,
+                name=name.strip(),
+                config=json.dumps(config.to_json()),
+                metrics=json.dumps(finite(metrics)),
+                now=self._now(),
+            )[0]
+            self.job_dir(job.id).mkdir(parents=True, exist_ok=True)
+            shutil.move(adapter, self.job_dir(job.id) / "adapter.zip")
+        return job
+
     def request_cancel(self, job_id: int) -> Job:
         """Stop a job: a waiting one at once, a running one as soon as its child has seen the flag.
 

@@ -1,13 +1,26 @@
-"""``ranks``, ``shrink`` and ``combine``: look into adapters and make new ones of them."""
+"""``check``, ``ranks``, ``shrink``, ``combine``: look into adapters and make new ones of them."""
 
 import argparse
 from pathlib import Path
 
-from lora_engine.commands.common import Parsers, gives_json, say, say_json, takes_adapter, tell
+from lora_engine.commands.common import (
+    Parsers,
+    gives_json,
+    say,
+    say_json,
+    takes_adapter,
+    takes_base_model,
+    tell,
+)
 
 
 def add(parsers: Parsers) -> None:
     """Add the commands."""
+    check = parsers.add("check", _check, "whether an adapter fits its base model")
+    takes_adapter(check)
+    takes_base_model(check)
+    gives_json(check)
+
     ranks = parsers.add("ranks", _ranks, "how much of its rank an adapter uses")
     takes_adapter(ranks)
     gives_json(ranks)
@@ -36,6 +49,16 @@ def add(parsers: Parsers) -> None:
     combine.add_argument("--r", type=int, help="rank of the result with svd; default: the largest")
     combine.add_argument("--out", type=Path, required=True, metavar="DIR_OR_ZIP")
     gives_json(combine)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from lora_engine.fits import check_fit
+
+    found = check_fit(options.adapter, options.base_model, options.data_dir)
+    if options.json:
+        say_json(found.model_dump(mode="json"))
+    else:
+        say(found.sentence)
 
 
 def _ranks(options: argparse.Namespace) -> None:

@@ -463,7 +463,8 @@ def test_examples_come_from_the_runs_data(page: Page, services: Services, datase
     shown = tab.refresh(finished(services, dataset_id))
     prompts = shown[tab.examples_list]
     assert prompts == [(f"What is {number}?", "") for number in (0, 10, 20, 30)]
-    assert tab.use_example(prompts, click(id="2")) == {tab.prompt: "What is 20?"}
+    used = tab.use_example(prompts, click(id="2"))
+    assert used == {tab.prompt: "What is 20?", tab.pair: ""}
     assert tab.use_example(prompts, click(id="9")) == {}
     services.library.remove(dataset_id)
     assert tab.pick(shown[tab.run]["value"])[tab.examples] == ""

@@ -1,0 +1,167 @@
+"""What can be done with finished adapters: ranks, shrinking, adding up, exports, bringing one in.
+
+Each takes progress sentences from a child process of the engine; the page and the programs' door
+both come here.
+"""
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.comparing import adapter_of
+from app.services import Services
+from app.wording import after as words
+from jobs import tools
+from jobs.job import Job
+from lora_engine import catalog
+from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.errors import AdapterError, SettingsError
+
+Tell = Callable[[str], None]
+Json = dict[str, Any]
+MOST_COMBINED = 8
+FORMATS = ("gguf", "merged")
+
+
+def run_tool(services: Services, arguments: Sequence[str], tell: Tell) -> Json:
+    """Run one command of the engine to its end; raises ToolError."""
+    result: Json = {}
+    for said in tools.run(services.home, arguments):
+        if isinstance(said, str):
+            tell(said)
+        else:
+            result = said
+    return result
+
+
+def rank_report(services: Services, job: Job, tell: Tell) -> Json:
+    """How much of its rank a run's adapter uses (``lora_engine.ranks.RankReport`` as JSON)."""
+    return run_tool(services, ["ranks", f"--adapter={adapter_of(services, job)}"], tell)
+
+
+def shrink(services: Services, job: Job, r: int, tell: Tell) -> tuple[Job, Json]:
+    """Cut a run's adapter to rank ``r``; what comes of it stands in the list of runs."""
+    if not 1 <= r <= 1024:
+        raise SettingsError("r", f"The new rank must be a whole number from 1 to 1024, not {r}.")
+    arguments = ["shrink", f"--adapter={adapter_of(services, job)}", f"--r={r}"]
+    with _new_zip(services) as out:
+        found = run_tool(services, [*arguments, f"--out={out}"], tell)
+        lora = job.config.lora.model_copy(update={"r": r, "rank_pattern": {}, "alpha_pattern": {}})
+        config = job.config.model_copy(update={"lora": lora})
+        origin = words.ORIGIN_SHRUNK.format(job=job.id, r=r)
+        metrics = {**_kept(job), "origin": origin, "sentence": found["sentence"]}
+        name = words.SHRUNK_NAME.format(name=job.name, r=r)
+        return services.store.add_made(config, name, out, metrics), found
+
+
+def combine(
+    services: Services, jobs: Sequence[Job], weights: Sequence[float], form: Json, tell: Tell
+) -> tuple[Job, Json]:
+    """Add runs' adapters up by weight; ``form`` has ``method`` and, for svd, perhaps ``r``."""
+    if not 2 <= len(jobs) <= MOST_COMBINED or len(jobs) != len(weights):
+        raise SettingsError("job_ids", words.COMBINE_SOME.format(most=MOST_COMBINED))
+    bases = {job.config.base_model for job in jobs}
+    if len(bases) > 1:
+        raise SettingsError("job_ids", words.COMBINE_BASES.format(bases=", ".join(sorted(bases))))
+    method = str(form.get("method") or "svd")
+    if method not in ("svd", "cat", "linear"):
+        raise SettingsError("method", f"The method must be svd, cat or linear, not {method!r}.")
+    arguments = ["combine", "--adapters", *(str(adapter_of(services, job)) for job in jobs)]
+    arguments += ["--weights", *(f"{weight:g}" for weight in weights), f"--method={method}"]
+    if form.get("r"):
+        arguments.append(f"--r={int(form['r'])}")
+    with _new_zip(services) as out:
+        found = run_tool(services, [*arguments, f"--out={out}"], tell)
+        numbers = ", ".join(str(job.id) for job in jobs)
+        lora = jobs[0].config.lora.model_copy(update={"r": found["r"]})
+        config = jobs[0].config.model_copy(update={"lora": lora})
+        origin = words.ORIGIN_COMBINED.format(jobs=numbers)
+        metrics = {"origin": origin, "sentence": found["sentence"]}
+        name = words.COMBINED_NAME.format(jobs=numbers)
+        return services.store.add_made(config, name, out, metrics), found
+
+
+def export(services: Services, job: Job, form: str, tell: Tell) -> tuple[Path, Json]:
+    """A run's adapter as ``gguf`` (a zip with the Modelfile) or ``merged`` (a model folder).
+
+    Made once: a second call gives what is there.
+    """
+    if form not in FORMATS:
+        raise SettingsError("format", f"The format must be gguf or merged, not {form!r}.")
+    adapter = adapter_of(services, job)
+    folder = services.store.job_dir(job.id) / form
+    out = folder.with_suffix(".zip") if form == "gguf" else folder
+    shutil.rmtree(folder, ignore_errors=True)
+    out.unlink(missing_ok=True) if form == "gguf" else None
+    arguments = ["export", f"--adapter={adapter}", f"--format={form}", f"--out={folder}"]
+    found = run_tool(services, [*arguments, f"--base-model={job.config.base_model}"], tell)
+    if form == "gguf":
+        _pack([Path(found["file"]), Path(found["modelfile"])], out)
+        shutil.rmtree(folder, ignore_errors=True)
+    return out, found
+
+
+def bring_in(services: Services, path: Path, base_model: str, tell: Tell, name: str = "") -> Job:
+    """Check an adapter made elsewhere against its base model and keep it with the runs.
+
+    Raises:
+        AdapterError: it is no adapter; ToolError: it does not fit, with every wrong tensor named.
+    """
+    if not path.exists():
+        raise AdapterError(words.BRING_NONE.format(path=path))
+    arguments = ["check", f"--adapter={path}"]
+    arguments += [f"--base-model={base_model.strip()}"] if base_model.strip() else []
+    found = run_tool(services, arguments, tell)
+    labels = {"text": "text", "label": "label"} if found["task"] == "classification" else None
+    config = TrainConfig(
+        base_model=found["base_model"], dataset=words.ELSEWHERE, task=found["task"],
+        roles=labels, lora=LoraConfig.parse(found["lora"]),
+    )  # fmt: skip
+    if not catalog.is_starter(config.base_model):
+        catalog.remember(config.base_model, services.home)
+    with _new_zip(services) as out:
+        if path.is_dir():
+            _pack([file for file in path.iterdir() if file.is_file()], out)
+        else:
+            shutil.copyfile(path, out)
+        metrics = {"origin": words.ORIGIN_BROUGHT, "sentence": found["sentence"]}
+        if found["labels"]:
+            metrics["labels"] = found["labels"]
+        return services.store.add_made(config, name or path.stem, out, metrics)
+
+
+class _new_zip:  # noqa: N801 (a context manager)
+    """The path of a zip to be made, in a folder that is gone afterwards."""
+
+    def __init__(self, services: Services) -> None:
+        self._folder = tempfile.TemporaryDirectory(dir=services.home, prefix="making-")
+
+    def __enter__(self) -> Path:
+        return Path(self._folder.__enter__()) / "adapter.zip"
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+
+def _kept(job: Job) -> Json:
+    """What of a run's metrics also holds for an adapter made of it."""
+    return {key: value for key, value in (job.metrics or {}).items() if key in ("labels", "task")}
+
+
+def _pack(files: Sequence[Path], out: Path) -> None:
+    unfinished = out.with_suffix(".part")
+    with zipfile.ZipFile(unfinished, "w") as archive:
+        for file in files:
+            archive.write(file, file.name)
+    unfinished.replace(out)
+
+
+def others(services: Services, job: Job) -> Iterator[Job]:
+    """The finished runs on the same base model that could be added to this one."""
+    for each in services.store.list():
+        same = each.config.base_model == job.config.base_model and each.id != job.id
+        if same and not each.is_active and services.store.adapter_zip(each.id):
+            yield each

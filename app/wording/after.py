@@ -1,0 +1,60 @@
+"""Texts on what can be done with a finished adapter."""
+
+TITLE = "After training"
+RANKS_TITLE = "How much of the rank was used"
+RANKS_HINT = (
+    "What the pairs learned, taken apart into directions: where few directions hold nearly all of "
+    "it, a smaller rank does the same."
+)
+RANKS = "Measure the ranks"
+RANKS_BAR = "rank for 90 % of the energy"
+RANKS_MORE = "for 99 %"
+RANKS_KEPT = "What rank 1, 2, … would keep of everything"
+SHRINK_TITLE = "Make it smaller"
+SHRINK_HINT = "Keeps the strongest directions and measures what the loss says to it."
+SHRINK_R = "New rank"
+SHRINK = "Shrink"
+SHRUNK_NAME = "{name}, rank {r}"
+EXPORT_TITLE = "Use it elsewhere"
+EXPORT_HINT = (
+    "GGUF is for llama.cpp and Ollama: the adapter and a Modelfile. Merged is a whole model with "
+    "what was learned inside, for any tool that reads safetensors."
+)
+GGUF = "Export for Ollama and llama.cpp"
+MERGED = "Merge into a full model"
+GGUF_LINK = "Download the GGUF zip ({size})"
+MERGED_WHERE = "The model is in {path}."
+COMBINE_TITLE = "Add it to another"
+COMBINE_HINT = "Two adapters on the same base model become one that has learned from both."
+COMBINE_OTHER = "The other run"
+COMBINE_WEIGHT = "Weight of this one"
+COMBINE_WEIGHT_OTHER = "Weight of the other"
+COMBINE_METHOD = "How"
+COMBINE_METHODS = (
+    ("SVD: the best of the chosen rank", "svd"),
+    ("Exact: the ranks add up", "cat"),
+    ("Linear: rough, keeps the rank", "linear"),
+)
+COMBINE = "Combine"
+COMBINE_NONE = "Choose another finished run on the same base model first."
+COMBINE_SOME = "Choose 2 to {most} runs, and one weight for each."
+COMBINE_BASES = "Only adapters of one base model can be added up, but these are for {bases}."
+COMBINED_NAME = "Runs {jobs} combined"
+BRING_TITLE = "Bring an adapter"
+BRING_HINT = (
+    "A zip or folder in PEFT's format, made by any tool: it is checked against its base model and "
+    "can then be compared, exported and trained further."
+)
+BRING_FILE = "Choose a zip"
+BRING_PATH = "Or the path of a folder or zip"
+BRING_BASE = "Base model (empty: the one it names)"
+BRING = "Check and add"
+BRING_NONE = "There is no adapter at {path}."
+BRING_NOTHING = "Choose a zip or type a path first."
+BROUGHT = "“{name}” is in the list of runs now."
+ELSEWHERE = "elsewhere"
+ORIGIN_SHRUNK = "Shrunk from run {job} to rank {r}."
+ORIGIN_COMBINED = "Combined from the runs {jobs}."
+ORIGIN_BROUGHT = "Trained elsewhere and brought in."
+WORKING = "Working"
+MADE = "{sentence} It is run {job} in the list."

@@ -1,0 +1,136 @@
+"""What is made of finished adapters, with tiny real ones: brought in, measured, cut, added up."""
+
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from app import making
+from app.after_view import ranks_html
+from app.services import Services
+from jobs.job import Job, JobStatus
+from jobs.tools import ToolError
+from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.errors import AdapterError, SettingsError
+from tests import tiny
+from tests.engine.adapters import make
+
+
+def quiet(_: str) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    opened = Services.open(tmp_path_factory.mktemp("made") / "home")
+    yield opened
+    opened.close()
+    opened.store.close()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_model_folder(tmp_path_factory.mktemp("base") / "model", tiny.llama())
+
+
+@pytest.fixture(scope="module")
+def brought(services: Services, base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
+    folder = tmp_path_factory.mktemp("adapters")
+    return [
+        making.bring_in(
+            services, make(folder / f"a{seed}", tiny.llama(), str(base), seed=seed), "", quiet
+        )
+        for seed in (1, 2)
+    ]
+
+
+def test_a_folder_from_elsewhere_stands_in_the_list(services: Services, brought: list[Job]) -> None:
+    job = services.store.get(brought[0].id)
+    assert job.status is JobStatus.succeeded
+    assert job.metrics is not None
+    assert "brought in" in job.metrics["origin"]
+    path = services.store.adapter_zip(job.id)
+    assert path is not None
+    with zipfile.ZipFile(path) as archive:
+        assert "adapter_model.safetensors" in archive.namelist()
+    assert [each.id for each in making.others(services, job)] == [brought[1].id]
+
+
+def test_every_tensor_that_does_not_fit_is_named(
+    services: Services, base: Path, tmp_path: Path
+) -> None:
+    wrong = make(tmp_path / "wrong", tiny.llama(), str(base))
+    file = wrong / "adapter_model.safetensors"
+    tensors = load_file(file)
+    names = sorted(tensors)
+    tensors[names[0]] = torch.zeros(3, 3)
+    missing = names[1]
+    del tensors[missing]
+    save_file(tensors, file)
+    with pytest.raises(ToolError) as refused:
+        making.bring_in(services, wrong, "", quiet)
+    for name in (names[0], missing):
+        assert name.removeprefix("base_model.model.") in str(refused.value)
+    with pytest.raises(AdapterError, match="no adapter at"):
+        making.bring_in(services, tmp_path / "nowhere", "", quiet)
+
+
+def test_ranks_are_measured_and_drawn(services: Services, brought: list[Job]) -> None:
+    report = making.rank_report(services, brought[0], quiet)
+    assert report["r"] == 4
+    html = ranks_html(report)
+    assert "q_proj" in html
+    assert html.count("<li") == len(report["modules"])
+    assert report["sentence"] in html
+
+
+def test_shrinking_and_adding_up_make_new_lines(services: Services, brought: list[Job]) -> None:
+    smaller, _ = making.shrink(services, brought[0], 2, quiet)
+    assert smaller.config.lora.r == 2
+    assert making.rank_report(services, smaller, quiet)["r"] == 2
+    both, found = making.combine(services, brought, [0.5, 0.5], {"method": "cat"}, quiet)
+    assert found["r"] == 8
+    assert services.store.adapter_zip(both.id) is not None
+    assert not list(services.home.glob("making-*"))
+
+
+def test_exports_are_files_to_take_along(services: Services, brought: list[Job]) -> None:
+    path, found = making.export(services, brought[0], "merged", quiet)
+    assert (path / "model.safetensors").is_file()
+    assert found["sentence"]
+    again, _ = making.export(services, brought[0], "merged", quiet)
+    assert again == path
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("r", [0, 5000])
+def test_a_bad_rank_is_refused(services: Services, brought: list[Job], r: int) -> None:
+    with pytest.raises(SettingsError, match="from 1 to 1024"):
+        making.shrink(services, brought[0], r, quiet)
+
+
+def test_what_cannot_be_added_up_is_refused(services: Services, brought: list[Job]) -> None:
+    other = services.store.add_made(
+        TrainConfig(base_model="other", dataset="d", lora=LoraConfig()), "Other",
+        _copy(services, brought[0]), {},
+    )  # fmt: skip
+    for jobs, weights, said in (
+        ([brought[0]], [1.0], "2 to 8 runs"),
+        ([*brought], [1.0], "one weight"),
+        ([brought[0], other], [1.0, 1.0], "one base model"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            making.combine(services, jobs, weights, {}, quiet)
+    with pytest.raises(SettingsError, match="svd, cat or linear"):
+        making.combine(services, brought, [1.0, 1.0], {"method": "sum"}, quiet)
+    with pytest.raises(SettingsError, match="gguf or merged"):
+        making.export(services, brought[0], "onnx", quiet)
+
+
+def _copy(services: Services, job: Job) -> Path:
+    path = services.store.adapter_zip(job.id)
+    assert path is not None
+    return Path(shutil.copy(path, services.home / "copy.zip"))
