@@ -16,7 +16,7 @@ from lora_engine.evaluate import measure
 from lora_engine.fast.onednn import quicken
 from lora_engine.lora.inject import inject
 from lora_engine.loss import mean_loss
-from lora_engine.memory import limit_kernel_cache, peak_memory_mb
+from lora_engine.memory import keep_freed_memory, limit_kernel_cache, peak_memory_mb
 from lora_engine.model import choose_device, choose_dtype
 from lora_engine.noise import add_embedding_noise
 from lora_engine.optimizer import make_optimizer, make_scheduler
@@ -63,6 +63,7 @@ def train(
     """
     report(Progress(phase="preparing", message="Reading the data"))
     limit_kernel_cache()
+    keep_freed_memory()
     set_seed(config.seed)
     place = choose_device(device)
     start = adapter.read(Path(config.start_from)) if config.start_from else None

@@ -6,6 +6,7 @@ skips the upper half block by block, and shares each key head among its query he
 (benchmarks/NOTES.md has the measurements.)
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -107,52 +108,74 @@ def padded_attention(
     return out.index_select(0, places)[None], None
 
 
-class _RowAttention(torch.autograd.Function):
-    """softmax(scale · Q·Kᵀ)·V of one row; query: key heads × group × n × width.
+def row_forward(
+    scaled: Tensor, key: Tensor, value: Tensor, causal: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """softmax(Q·Kᵀ)·V of one row, and the probabilities by block of queries.
 
-    Saves the probabilities in the arithmetic's dtype: n²/2 numbers a head for a causal row.
+    scaled: key heads × group × n × width, times the scale; key, value: key heads × n × width. The
+    probabilities are n²/2 numbers a head for a causal row.
     """
+    heads, _, n, width = scaled.shape
+    key_t = key.transpose(1, 2)
+    above = torch.full((BLOCK, BLOCK), float("-inf"), dtype=scaled.dtype).triu_(1)
+    out = torch.empty_like(scaled)
+    probabilities = []
+    for a, b, seen in _blocks(n, causal):
+        scores = torch.bmm(
+            scaled[:, :, a:b].reshape(heads, -1, width), key_t[:, :, :seen]
+        ).unflatten(1, (-1, b - a))
+        if causal:
+            scores[..., a:].add_(above[: b - a, : b - a])
+        block = scores.softmax(-1).flatten(1, 2)
+        probabilities.append(block)
+        out[:, :, a:b] = torch.bmm(block, value[:, :seen]).unflatten(1, (-1, b - a))
+    return out, probabilities
+
+
+def row_backward(
+    grad: Tensor,
+    scaled: Tensor,
+    key: Tensor,
+    value: Tensor,
+    probabilities: Sequence[Tensor],
+    causal: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of what ``row_forward`` took, in its order."""
+    heads, _, n, width = scaled.shape
+    grad_query = torch.empty_like(scaled)
+    grad_key = torch.zeros_like(key, memory_format=torch.contiguous_format)
+    grad_value = torch.zeros_like(grad_key)
+    value_t = value.transpose(1, 2)
+    for block, (a, b, seen) in zip(probabilities, _blocks(n, causal), strict=True):
+        grad_block = grad[:, :, a:b].reshape(heads, -1, width)
+        grad_value[:, :seen].baddbmm_(block.transpose(1, 2), grad_block)
+        grad_probability = torch.bmm(grad_block, value_t[:, :, :seen])
+        grad_scores = torch._softmax_backward_data(grad_probability, block, -1, block.dtype)
+        grad_query[:, :, a:b] = torch.bmm(grad_scores, key[:, :seen]).unflatten(1, (-1, b - a))
+        queries = scaled[:, :, a:b].reshape(heads, -1, width)
+        grad_key[:, :seen].baddbmm_(grad_scores.transpose(1, 2), queries)
+    return grad_query, grad_key, grad_value
+
+
+class _RowAttention(torch.autograd.Function):
+    """softmax(scale · Q·Kᵀ)·V of one row; query: key heads × group × n × width."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool
     ) -> Tensor:
-        heads, _, n, width = query.shape
         scaled = query * scale
-        key_t = key.transpose(1, 2)
-        above = torch.full((BLOCK, BLOCK), float("-inf"), dtype=query.dtype).triu_(1)
-        out = torch.empty_like(scaled)
-        probabilities = []
-        for a, b, seen in _blocks(n, causal):
-            scores = torch.bmm(
-                scaled[:, :, a:b].reshape(heads, -1, width), key_t[:, :, :seen]
-            ).unflatten(1, (-1, b - a))
-            if causal:
-                scores[..., a:].add_(above[: b - a, : b - a])
-            block = scores.softmax(-1).flatten(1, 2)
-            probabilities.append(block)
-            out[:, :, a:b] = torch.bmm(block, value[:, :seen]).unflatten(1, (-1, b - a))
+        out, probabilities = row_forward(scaled, key, value, causal)
         ctx.save_for_backward(scaled, key, value, *probabilities)
         ctx.scale, ctx.causal = scale, causal
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = gradients
         scaled, key, value, *probabilities = ctx.saved_tensors
-        heads, _, n, width = scaled.shape
-        grad_query = torch.empty_like(scaled)
-        grad_key, grad_value = torch.zeros_like(key), torch.zeros_like(value)
-        value_t = value.transpose(1, 2)
-        for block, (a, b, seen) in zip(probabilities, _blocks(n, ctx.causal), strict=True):
-            grad_block = grad[:, :, a:b].reshape(heads, -1, width)
-            grad_value[:, :seen].baddbmm_(block.transpose(1, 2), grad_block)
-            grad_probability = torch.bmm(grad_block, value_t[:, :, :seen])
-            grad_scores = torch._softmax_backward_data(grad_probability, block, -1, block.dtype)
-            grad_query[:, :, a:b] = torch.bmm(grad_scores, key[:, :seen]).unflatten(1, (-1, b - a))
-            queries = scaled[:, :, a:b].reshape(heads, -1, width)
-            grad_key[:, :seen].baddbmm_(grad_scores.transpose(1, 2), queries)
-        return grad_query.mul_(ctx.scale), grad_key, grad_value, None, None
+        found = row_backward(gradients[0], scaled, key, value, probabilities, ctx.causal)
+        return found[0].mul_(ctx.scale), found[1], found[2], None, None
 
 
 def _blocks(n: int, causal: bool) -> list[tuple[int, int, int]]:

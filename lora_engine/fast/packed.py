@@ -16,6 +16,7 @@ from lora_engine.batches import IGNORED, Example, learned_tokens, read_tokens
 from lora_engine.config import TrainConfig
 from lora_engine.fast import attention
 from lora_engine.fast.head_loss import head_loss
+from lora_engine.fast.layer import fuse, unfuse
 from lora_engine.loss import LossPath, PaddedPath
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class PackedPath:
         self._device = device
         self._head = model.get_output_embeddings()
         model.set_attn_implementation(attention.NAME)
+        fuse(model)
 
     def learned(self, examples: list[Example]) -> float:
         """See ``LossPath``: tokens."""
@@ -122,6 +124,7 @@ def choose_path(
     if abs(found - expected) <= tolerance * abs(expected):
         return packed
     log.info("padded path: packed loss %s, padded loss %s", found, expected)
+    unfuse(model)
     model.set_attn_implementation(before)
     return plain
 

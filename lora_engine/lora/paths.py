@@ -37,9 +37,14 @@ class LowRank(nn.Module):
         self.start_B: Tensor | None
 
     @property
+    def dropout_rate(self) -> float:
+        """Share of the inputs that is dropped in training."""
+        return self.dropout.p if isinstance(self.dropout, nn.Dropout) else 0.0
+
+    @property
     def drops(self) -> bool:
         """Whether some of the inputs are dropped in training."""
-        return isinstance(self.dropout, nn.Dropout) and self.dropout.p > 0
+        return self.dropout_rate > 0
 
     @staticmethod
     def shapes(base: nn.Module, r: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,0 +1,264 @@
+"""A decoder layer of the Llama kind as one autograd function over packed rows.
+
+Reason: taken apart, a layer's norms, rotations, gates, low-rank pairs and sums are a hundred small
+operations forward and two hundred backward, which on a CPU cost a third of the time, and each
+keeps its input. As one function it keeps what cannot be had again cheaply, shares one low-rank
+product among the modules that read the same input (q, k, v; gate, up), and adds every gradient
+into one buffer by the matrix product itself (benchmarks/NOTES.md).
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import SiLUActivation
+
+from lora_engine.fast.attention import row_backward, row_forward
+from lora_engine.fast.pairs import Group
+
+LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
+"""Families whose layer is just this; others differ in a norm, a scale or an order."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Root mean square normalisation with a frozen weight (Zhang & Sennrich 2019)."""
+
+    weight: Tensor
+    eps: float
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: n × width → the same, normalised, and 1 / rms of each row, float32."""
+        wide = x.float()
+        inverse = (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt_()
+        return self.again(x, inverse), inverse
+
+    def again(self, x: Tensor, inverse: Tensor) -> Tensor:
+        """The normalised rows from what ``forward`` gave."""
+        return (x.float() * inverse).to(x.dtype).mul_(self.weight)
+
+    def backward_into(self, total: Tensor, grad: Tensor, x: Tensor, inverse: Tensor) -> Tensor:
+        """``total`` plus the gradient of x, given that of the output."""
+        grad = (grad * self.weight).float()
+        unit = x.float() * inverse
+        unit.mul_((grad * unit).mean(-1, keepdim=True))
+        return total + grad.sub_(unit).mul_(inverse).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The frozen parts of a layer, and where the trained pairs are among its modules."""
+
+    heads: int
+    key_heads: int
+    scale: float
+    """Of the attention's scores."""
+    before: Norm
+    after: Norm
+    attend: Group
+    """q, k, v."""
+    gather: Group
+    """o."""
+    widen: Group
+    """gate, up."""
+    narrow: Group
+    """down."""
+
+    @property
+    def groups(self) -> tuple[Group, Group, Group, Group]:
+        """In the order in which their pairs are given to the function."""
+        return self.attend, self.gather, self.widen, self.narrow
+
+
+def layer_forward(
+    parts: Parts, x: Tensor, cos: Tensor, sin: Tensor, borders: list[int], dropping: bool
+) -> Tensor:
+    """x: n × width → n × width. ``cos`` and ``sin``: n × width of a head; ``borders``: 0 and the
+    end of each row; ``dropping``: whether the low-rank paths drop inputs."""
+    pairs = [tensor for group in parts.groups for pair in group.pairs for tensor in pair.tensors]
+    out: Tensor = _Layer.apply(  # type: ignore[no-untyped-call]
+        parts, x, cos, sin, borders, dropping, *pairs
+    )
+    return out
+
+
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        parts: Parts,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        borders: list[int],
+        dropping: bool,
+        *_: Tensor,
+    ) -> Tensor:
+        normed, inverse = parts.before.forward(x)
+        (q, k, v), attend = parts.attend.forward(normed, dropping)
+        query = _rotated(q, cos * parts.scale, sin * parts.scale, parts.heads)
+        key = _rotated(k, cos, sin, parts.key_heads)
+        value = _by_head(v, parts.key_heads)
+        grouped = query.unflatten(0, (parts.key_heads, -1))
+        seen = torch.empty_like(grouped)
+        rows = []
+        for a, b in pairwise(borders):
+            row, kept = row_forward(grouped[:, :, a:b], key[:, a:b], value[:, a:b], True)
+            seen[:, :, a:b] = row
+            rows.append(kept)
+        mixed = _by_token(seen.flatten(0, 1))
+        (gathered,), gather = parts.gather.forward(mixed, dropping)
+        middle = gathered.add_(x)
+        normed, inverse2 = parts.after.forward(middle)
+        (gate, up), widen = parts.widen.forward(normed, dropping)
+        (out,), narrow = parts.narrow.forward(F.silu(gate).mul_(up), dropping)
+        ctx.save_for_backward(
+            *(x, cos, sin, inverse, grouped, key, value, mixed, middle, inverse2, gate, up),
+            *(tensor for kept in (attend, gather, widen, narrow) for tensor in kept),
+            *(block for kept in rows for block in kept),
+        )
+        ctx.parts, ctx.borders, ctx.dropping = parts, borders, dropping
+        ctx.row_blocks = [len(kept) for kept in rows]
+        return out.add_(middle)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        parts: Parts = ctx.parts
+        grad = gradients[0]
+        saved = list(ctx.saved_tensors)
+        x, cos, sin, inverse, query, key, value, mixed, middle, inverse2, gate, up = saved[:12]
+        kept = saved[12:]
+        attend, gather, widen, narrow = (
+            tuple(kept.pop(0) for _ in range(group.kept(ctx.dropping))) for group in parts.groups
+        )
+        activated = F.silu(gate)
+        grad_act, pairs_narrow = parts.narrow.backward([grad], activated * up, narrow)
+        grad_up = activated.mul_(grad_act)
+        grad_gate = torch.ops.aten.silu_backward(grad_act.mul_(up), gate)
+        normed = parts.after.again(middle, inverse2)
+        grad_normed, pairs_widen = parts.widen.backward([grad_gate, grad_up], normed, widen)
+        grad = parts.after.backward_into(grad, grad_normed, middle, inverse2)
+        grad_mixed, pairs_gather = parts.gather.backward([grad], mixed, gather)
+        inside = _by_head(grad_mixed, parts.heads).unflatten(0, (parts.key_heads, -1))
+        grad_query, grad_key = torch.empty_like(query), torch.empty_like(key)
+        grad_value = torch.empty_like(value)
+        for (a, b), blocks in zip(pairwise(ctx.borders), ctx.row_blocks, strict=True):
+            probabilities = [kept.pop(0) for _ in range(blocks)]
+            found = row_backward(
+                inside[:, :, a:b], query[:, :, a:b], key[:, a:b], value[:, a:b], probabilities, True
+            )
+            grad_query[:, :, a:b], grad_key[:, a:b], grad_value[:, a:b] = found
+        wanted = [
+            _turned_back(grad_query.flatten(0, 1), cos * parts.scale, sin * parts.scale),
+            _turned_back(grad_key, cos, sin),
+            _by_token(grad_value),
+        ]
+        needs_x = ctx.needs_input_grad[1]
+        normed = parts.before.again(x, inverse)
+        grad_normed, pairs_attend = parts.attend.backward(wanted, normed, attend, needs_x)
+        grad_x = parts.before.backward_into(grad, grad_normed, x, inverse) if needs_x else None
+        pairs = (*pairs_attend, *pairs_gather, *pairs_widen, *pairs_narrow)
+        return None, grad_x, None, None, None, None, *pairs
+
+
+def _by_head(x: Tensor, heads: int) -> Tensor:
+    """n × heads·width → heads × n × width."""
+    return x.unflatten(-1, (heads, -1)).transpose(0, 1).contiguous()
+
+
+def _by_token(x: Tensor) -> Tensor:
+    """heads × n × width → n × heads·width."""
+    mixed: Tensor = x.transpose(0, 1).flatten(1)
+    return mixed
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Tensor:
+    """Rotary positions (Su et al. 2021, in GPT-NeoX's halves): n × heads·width → heads × n ×
+    width."""
+    x = x.unflatten(-1, (heads, -1)).transpose(0, 1)
+    half = x.shape[-1] // 2
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    first, second = x[..., :half], x[..., half:]
+    torch.mul(first, cos[:, :half], out=out[..., :half]).addcmul_(second, sin[:, :half], value=-1)
+    torch.mul(second, cos[:, half:], out=out[..., half:]).addcmul_(first, sin[:, half:])
+    return out
+
+
+def _turned_back(grad: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The gradient of what ``_rotated`` took: heads × n × width → n × heads·width."""
+    half = grad.shape[-1] // 2
+    out = torch.empty(
+        (grad.shape[1], grad.shape[0], grad.shape[2]), dtype=grad.dtype, device=grad.device
+    )
+    by_head = out.transpose(0, 1)
+    first, second = grad[..., :half], grad[..., half:]
+    torch.mul(first, cos[:, :half], out=by_head[..., :half]).addcmul_(second, sin[:, half:])
+    torch.mul(second, cos[:, half:], out=by_head[..., half:]).addcmul_(
+        first, sin[:, :half], value=-1
+    )
+    return out.flatten(1)
+
+
+def fuse(model: nn.Module) -> int:
+    """Let the layers of ``model`` whose every part is known take packed rows as one function.
+
+    Gives how many there are. Without row borders a layer does what it did before.
+    """
+    fused = 0
+    for layer in list(model.modules()):
+        if type(layer).__name__ in LAYERS and (parts := parts_of(layer)) is not None:
+            plain = type(layer).forward
+            layer.forward = partial(_forward, layer, parts, plain)
+            fused += 1
+    return fused
+
+
+def unfuse(model: nn.Module) -> None:
+    """Undo ``fuse``."""
+    for layer in model.modules():
+        if type(layer).__name__ in LAYERS:
+            layer.__dict__.pop("forward", None)
+
+
+def parts_of(layer: Any) -> Parts | None:
+    """The parts of a layer of the Llama kind, or None where something in it is otherwise."""
+    attention, mlp = layer.self_attn, layer.mlp
+    groups = [
+        Group.of([attention.q_proj, attention.k_proj, attention.v_proj]),
+        Group.of([attention.o_proj]),
+        Group.of([mlp.gate_proj, mlp.up_proj]),
+        Group.of([mlp.down_proj]),
+    ]
+    norms = [layer.input_layernorm, layer.post_attention_layernorm]
+    known = [group for group in groups if group is not None]
+    if (
+        len(known) < len(groups)
+        or not isinstance(mlp.act_fn, nn.SiLU | SiLUActivation)
+        or attention.attention_dropout
+        or any(norm.weight.requires_grad for norm in norms)
+    ):
+        return None
+    return Parts(
+        attention.config.num_attention_heads,
+        attention.config.num_key_value_heads,
+        float(attention.scaling),
+        Norm(norms[0].weight, norms[0].variance_epsilon),
+        Norm(norms[1].weight, norms[1].variance_epsilon),
+        *known,
+    )
+
+
+def _forward(
+    layer: nn.Module, parts: Parts, plain: Any, hidden_states: Tensor, *args: Any, **options: Any
+) -> Any:
+    """The layer's forward: one function where rows are packed, else its own."""
+    borders = options.get("cu_seq_lens_q")
+    if borders is None or len(hidden_states) != 1:
+        return plain(layer, hidden_states, *args, **options)
+    cos, sin = (part[0] for part in options["position_embeddings"])
+    ends = borders.tolist()
+    return layer_forward(parts, hidden_states[0], cos, sin, ends, layer.training)[None]
