@@ -137,6 +137,8 @@ def read_member(path: Path, name: str) -> bytes:
     Raises:
         AdapterError: it has no such file, or is neither a folder nor a zip.
     """
+    if not path.exists():
+        raise AdapterError(f"There is no adapter at {path}.")
     try:
         if path.is_dir():
             return (path / name).read_bytes()

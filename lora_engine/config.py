@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -37,14 +38,20 @@ class Settings(BaseModel):
             raise _settings_error(error) from None
 
     @classmethod
-    def parse_json(cls, text: str | bytes) -> Self:
-        """Make settings from the text of a JSON file; raises SettingsError."""
+    def parse_json(cls, text: str | bytes, replaced: Mapping[str, Any] | None = None) -> Self:
+        """Make settings from the text of a JSON file, with some values in place of the file's.
+
+        Raises:
+            SettingsError: it is no JSON, or for the first value that cannot be used.
+        """
         import json
 
         try:
             values = json.loads(text)
         except (ValueError, RecursionError):
             raise SettingsError("", "The settings are not valid JSON.") from None
+        if isinstance(values, dict):
+            values |= replaced or {}
         return cls.parse(values)
 
     def to_json(self) -> dict[str, Any]:
@@ -191,10 +198,10 @@ class TrainConfig(Settings):
         return self
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a settings file; raises SettingsError."""
+    def read(cls, path: Path, replaced: Mapping[str, Any] | None = None) -> Self:
+        """Read a settings file, with some values in place of the file's; raises SettingsError."""
         try:
-            return cls.parse_json(path.read_bytes())
+            return cls.parse_json(path.read_bytes(), replaced)
         except OSError:
             raise SettingsError("", f"The settings file {path} cannot be read.") from None
 
