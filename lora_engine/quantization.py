@@ -83,8 +83,20 @@ def dequantized(layer: nn.Module) -> Tensor:
 
 
 def base_memory_mb(model: nn.Module) -> float:
-    """Memory of a model's frozen parameters and their quantisation states, in MB of 10**6 bytes."""
-    return cast(float, cast(Any, model).get_memory_footprint() / 1e6)
+    """Memory of a model's parameters and buffers and of what quantisation keeps beside them (the
+    scale of each block or row), in MB of 10**6 bytes."""
+    kept = [*model.parameters(), *model.buffers()]
+    kept += [state for weight in model.parameters() for state in _states(weight)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in kept) / 1e6
+
+
+def _states(weight: Any) -> list[Tensor]:
+    """The tensors that a quantised weight needs to be read."""
+    state = getattr(weight, "quant_state", None)
+    nested = getattr(state, "state2", None)
+    found = [getattr(weight, "SCB", None), getattr(state, "offset", None)]
+    found += [getattr(one, name, None) for one in (state, nested) for name in ("absmax", "code")]
+    return [tensor for tensor in found if tensor is not None]
 
 
 @torch.no_grad()
