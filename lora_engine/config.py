@@ -8,14 +8,15 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lora_engine import registry
 from lora_engine.errors import SettingsError
 
 Bias = Literal["none", "all", "lora_only"]
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["linear", "cosine", "constant"]
 Task = Literal["auto", "chat", "text", "classification", "seq2seq"]
-Method = Literal["lora", "freeze", "full", "galore"]
-Quantization = Literal["none", "nf4", "int8"]
+Method = registry.Method
+Quantization = registry.Quantization
 
 
 class Settings(BaseModel):
@@ -83,9 +84,7 @@ class LoraConfig(Settings):
     """Scale by lora_alpha / √r instead, which keeps high ranks stable (Kalajdzievski 2023)."""
     use_dora: bool = False
     """Learn the magnitude of each output apart from its direction (Liu et al. 2024)."""
-    init_lora_weights: Annotated[
-        str, Field(pattern=r"^(kaiming|gaussian|orthogonal|pissa|pissa_niter_\d{1,2}|loftq)$")
-    ] = "kaiming"
+    init_lora_weights: Annotated[str, Field(pattern=registry.START_PATTERN)] = "kaiming"
     """How A and B start: ``kaiming`` (the paper's), ``gaussian``, ``orthogonal``, ``pissa`` (the
     weight's main directions, Meng et al. 2024; ``pissa_niter_4`` by the fast SVD), ``loftq``
     (what quantisation lost, Li et al. 2023)."""
@@ -117,6 +116,12 @@ class LoraConfig(Settings):
             except re.error as error:
                 raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
         return self
+
+    @property
+    def variant(self) -> str:
+        """How base and pair become one, by its name in the registry."""
+        asked = (name for name in registry.VARIANTS if getattr(self, f"use_{name}", False))
+        return next(asked, "plain")
 
     def rank_of(self, path: str) -> int:
         """The rank of the module at ``path``."""

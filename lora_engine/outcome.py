@@ -16,6 +16,7 @@ from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.memory import peak_memory_mb
 from lora_engine.prepare import Work
 from lora_engine.profile import ModelProfile, ParameterCount
+from lora_engine.registry import METHODS
 from lora_engine.tasks.registry import TASKS
 
 README = """# {title}
@@ -142,8 +143,9 @@ def _readme(config: TrainConfig, profile: ModelProfile, work: Work, metrics: dic
 def _what(lora: LoraConfig, profile: ModelProfile) -> str:
     """What of the model was trained, in one line."""
     if lora.method != "lora":
-        last = f" (the last {lora.freeze_trainable_layers} layers)"
-        return f"Method: {lora.method}{last if lora.method == 'freeze' else ''}"
+        is_part = METHODS[lora.method].trains == "last layers"
+        last = f" (the last {lora.freeze_trainable_layers} layers)" if is_part else ""
+        return f"Method: {lora.method}{last}"
     targets = profile.targets(lora)
     names = f"`{targets}`" if isinstance(targets, str) else ", ".join(f"`{t}`" for t in targets)
     variant = [

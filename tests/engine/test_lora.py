@@ -11,8 +11,8 @@ from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import adapted, inject, merge, remove
 from lora_engine.lora.layers import LoRALayer
 from lora_engine.lora.paths import LowRank
-from lora_engine.lora.starts import kaiming
-from lora_engine.lora.variants import Plain
+from lora_engine.lora.starts import start_of
+from lora_engine.lora.variants import variant_of
 from tests import tiny
 
 MODELS = {"llama": (tiny.llama, ("q_proj", "v_proj")), "gpt2": (tiny.gpt2, ("c_attn", "c_proj"))}
@@ -102,7 +102,9 @@ def test_merged_equals_unmerged_and_unmerge_undoes(family: Any) -> None:
 
 def test_dropout_touches_the_low_rank_path_only() -> None:
     base = nn.Linear(8, 6)
-    layer = LoRALayer(base, LowRank(base, 2, 1.0, 0.5), Plain(), kaiming)
+    layer = LoRALayer(
+        base, LowRank(base, 2, 1.0, 0.5), variant_of(LoraConfig()), start_of("kaiming")
+    )
     layer.train()
     x = torch.randn(5, 8)
     assert torch.equal(layer(x), base(x)), "B is zero, so dropped inputs cannot show"
