@@ -83,8 +83,8 @@ def test_every_wrong_tensor_is_named_at_once(folder: Path) -> None:
     del read.tensors[first]
     with pytest.raises(AdapterError) as refusal:
         adapter.attach(tiny.llama(), read)
-    assert f"{first} is missing" in str(refusal.value)
-    assert "stray.lora_A.weight has no place" in str(refusal.value)
+    assert f"{first} (2×64) is missing" in str(refusal.value)
+    assert "stray.lora_A.weight (2×2) has no place" in str(refusal.value)
     assert f"{second} is 3×3" in str(refusal.value)
 
 

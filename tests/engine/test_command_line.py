@@ -16,6 +16,7 @@ from lora_engine.lora.inject import adapted
 from lora_engine.progress import Progress
 from tests import tiny
 from tests.engine.adapters import make
+from tests.parity import test_families as families
 
 
 @pytest.fixture
@@ -174,6 +175,13 @@ def test_settings_on_the_command_line_take_the_place_of_the_files(
     config = TrainConfig.read(tmp_path / "out" / "adapter" / "train_config.json")
     assert (config.base_model, config.dataset) == (str(model_folder), str(data_file))
     assert config.max_steps == 1
+
+
+def test_inspect_says_why_experts_are_not_offered(tmp_path: Path, capsys: Any) -> None:
+    families.make("mixtral").config.save_pretrained(tmp_path / "moe")
+    command = ["inspect", "--model", str(tmp_path / "moe"), "--data-dir", str(tmp_path)]
+    assert main(command) == 0
+    assert "are held as stacked parameters, not as layers" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
