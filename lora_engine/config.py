@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lora_engine import registry
 from lora_engine.errors import SettingsError
@@ -84,7 +84,7 @@ class LoraConfig(Settings):
     """Scale by lora_alpha / √r instead, which keeps high ranks stable (Kalajdzievski 2023)."""
     use_dora: bool = False
     """Learn the magnitude of each output apart from its direction (Liu et al. 2024)."""
-    init_lora_weights: Annotated[str, Field(pattern=registry.START_PATTERN)] = "kaiming"
+    init_lora_weights: str = "kaiming"
     """How A and B start: ``kaiming`` (the paper's), ``gaussian``, ``orthogonal``, ``pissa`` (the
     weight's main directions, Meng et al. 2024; ``pissa_niter_4`` by the fast SVD), ``loftq``
     (what quantisation lost, Li et al. 2023)."""
@@ -102,6 +102,12 @@ class LoraConfig(Settings):
     """With method galore: updates between two choices of the r gradient directions."""
     galore_scale: Annotated[float, Field(gt=0, le=10)] = 0.25
     """With method galore: factor on the projected updates."""
+
+    @field_validator("init_lora_weights")
+    @classmethod
+    def _check_start(cls, setting: str) -> str:
+        registry.start_named(setting)
+        return setting
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

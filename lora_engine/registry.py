@@ -4,6 +4,7 @@ A name's code is the module of the same name in the folder that is said here. It
 when it is used, so that the page and the queue know the methods by these lines alone.
 """
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -40,14 +41,24 @@ STARTS = {
 QUANTIZATIONS = ("nf4", "int8")
 """``quantization/NAME.py``, as ``TrainConfig.quantization`` has it."""
 
-START_PATTERN = f"^({'|'.join(name + more for name, more in STARTS.items())})$"
-
 if TYPE_CHECKING:
     Method = str
     Quantization = str
 else:
     Method = Literal[*METHODS]
     Quantization = Literal["none", *QUANTIZATIONS]
+
+
+def start_named(setting: str) -> tuple[str, str]:
+    """The start that ``init_lora_weights`` asks for, and what follows its name there.
+
+    Raises:
+        ValueError: there is no such start.
+    """
+    for name, more in STARTS.items():
+        if re.fullmatch(name + more, setting):
+            return name, setting.removeprefix(name)
+    raise ValueError(f"init_lora_weights must be {', '.join(STARTS)}, but is {setting!r}")
 
 
 def code_of(folder: str, name: str) -> Any:

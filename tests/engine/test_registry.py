@@ -52,7 +52,9 @@ def test_the_settings_are_those_of_the_registry() -> None:
     with pytest.raises(SettingsError, match="method must be 'lora', 'freeze', 'full' or 'galore'"):
         LoraConfig.parse({"method": "more"})
     for wrong in ("pissa_niter_", "kaiming_2", "lofty"):
-        with pytest.raises(SettingsError, match="init_lora_weights"):
+        with pytest.raises(
+            SettingsError, match=f"init_lora_weights must be kaiming, .*, loftq, but is '{wrong}'"
+        ):
             LoraConfig.parse({"init_lora_weights": wrong})
 
 

@@ -1,20 +1,19 @@
 """How A and B start, a file for each way. A start that is not B·A = 0 leaves the base as it is."""
 
-import re
 from collections.abc import Callable
 from functools import partial
 
 from torch import nn
 
 from lora_engine.lora.layers import LoRALayer
-from lora_engine.registry import STARTS, code_of
+from lora_engine.registry import code_of, start_named
 
 Start = Callable[[LoRALayer], None]
 
 
 def start_of(name: str) -> Start:
     """The start that ``init_lora_weights`` names: ``start`` in the module of that name."""
-    start, more = _named(name)
+    start, more = start_named(name)
     begin = code_of("lora/starts", start).start
     found: Start = partial(begin, more=more) if more else begin
     return found
@@ -25,11 +24,5 @@ def finish_start(model: nn.Module, name: str, original: Callable[[], nn.Module])
 
     ``original`` loads the base with its own weights. Gives a sentence, or nothing.
     """
-    finish = getattr(code_of("lora/starts", _named(name)[0]), "finish", None)
+    finish = getattr(code_of("lora/starts", start_named(name)[0]), "finish", None)
     return str(finish(model, original())) if finish else ""
-
-
-def _named(name: str) -> tuple[str, str]:
-    """The registered start, and what follows it in the setting."""
-    start = next(start for start, more in STARTS.items() if re.fullmatch(start + more, name))
-    return start, name.removeprefix(start)
