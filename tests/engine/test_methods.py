@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_engine import adapter
+from lora_engine import adapter, quantization
 from lora_engine.__main__ import main
 from lora_engine.config import LoraConfig, TrainConfig
-from lora_engine.errors import SettingsError
+from lora_engine.errors import ModelError, SettingsError
 from lora_engine.inspection import build_profile, profile_model
 from lora_engine.lora.inject import adapted, inject
 from lora_engine.lora.starts.loftq import start_from_what_was_lost
@@ -234,16 +234,24 @@ def test_memory_of_a_quantised_base_beside_bf16(kind: Any, most: float, tmp_path
     assert found == pytest.approx((linear * bits / 8 + 2 * (weights - linear)) / 1e6, rel=0.01)
 
 
+def test_quantised_bases_need_their_package(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantization, "find_spec", lambda _: None)
+    with pytest.raises(ModelError, match=r"pip install .*\[quantized\]"):
+        run("out", quantization="nf4")
+
+
 def test_loftq_says_what_quantisation_lost_and_what_is_left(
     run: Runs, capsys: pytest.CaptureFixture[str], model_folder: Path, data_file: Path, home: Path
 ) -> None:
     config = {
         "base_model": str(model_folder), "dataset": str(data_file), "max_steps": 1,
-        "quantization": "nf4", "lora": {"init_lora_weights": "loftq", "r": 16},
+        "lora": {"init_lora_weights": "loftq", "r": 16},
     }  # fmt: skip
     (run.tmp_path / "c.json").write_text(json.dumps(config))
     command = ["train", str(run.tmp_path / "c.json"), "--out", str(run.tmp_path / "out")]
-    assert main([*command, "--data-dir", str(home)]) == 0
+    assert main([*command, "--data-dir", str(home)]) == 1
+    assert "needs a quantised base" in capsys.readouterr().err
+    assert main([*command, "--data-dir", str(home), "--use-4bit"]) == 0
     said = capsys.readouterr().out
     sentence = r"Quantisation changed the weights by (\S+)%; LoftQ leaves (\S+)%"
     found = re.search(sentence, said)
