@@ -87,11 +87,15 @@ def load_trained(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Copy ``tensors`` (named as ``trained_tensors`` names them) into an injected model.
 
     Raises:
-        AdapterError: lists every missing, surplus or misshapen tensor at once.
+        AdapterError: lists every missing, surplus or misshapen tensor at once, by name and shape.
     """
     own = trained_tensors(model)
-    problems = [f"{name} is missing" for name in own if name not in tensors]
-    problems += [f"{name} has no place in this model" for name in tensors if name not in own]
+    problems = [
+        f"{name} ({_shape(tensor)}) is missing"
+        for name, tensor in own.items()
+        if name not in tensors
+    ]
+    problems += [_surplus(model, name, t) for name, t in tensors.items() if name not in own]
     problems += [
         f"{name} is {_shape(tensors[name])}, not {_shape(own[name])}"
         for name in own
@@ -104,6 +108,14 @@ def load_trained(model: nn.Module, tensors: dict[str, Tensor]) -> None:
             parameter.copy_(tensors[name])
     for _, layer in adapted(model):
         layer.variant.forget()
+
+
+def _surplus(model: nn.Module, name: str, tensor: Tensor) -> str:
+    """What is wrong with a tensor that is not trained here."""
+    base = dict(model.named_parameters(remove_duplicate=False)).get(name)
+    if base is None or base.shape == tensor.shape:
+        return f"{name} ({_shape(tensor)}) has no place in this model"
+    return f"{name} is {_shape(tensor)}, but the base model's is {_shape(base)}"
 
 
 def save(

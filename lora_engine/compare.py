@@ -5,10 +5,14 @@ from typing import Any
 
 from lora_engine import adapter as adapter_files
 from lora_engine import catalog
+from lora_engine.errors import SettingsError
 from lora_engine.generate import Decoding
 from lora_engine.model import choose_device
 from lora_engine.tasks.base import Trial
 from lora_engine.tasks.registry import TASKS
+
+STRONGEST = 1.5
+"""Further from what was trained, answers soon fall apart."""
 
 
 def compare(
@@ -25,8 +29,13 @@ def compare(
     ``divergence``; of a classifier the probability of each label, and ``labels``.
 
     Raises:
-        WorkbenchError: the adapter or its base model cannot be used.
+        WorkbenchError: the adapter or its base model cannot be used, or ``strength`` is not from
+            0 (the base) over 1 (as trained) to 1.5.
     """
+    if not 0 <= strength <= STRONGEST:
+        raise SettingsError(
+            "strength", f"strength must be from 0 to {STRONGEST:g}, but is {strength:g}."
+        )
     adapter = adapter_files.read(path)
     settings = adapter.settings
     folder = catalog.resolve(base_model or settings.base_model_name(path), home).path

@@ -2,19 +2,21 @@
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lora_engine import registry
 from lora_engine.errors import SettingsError
 
 Bias = Literal["none", "all", "lora_only"]
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["linear", "cosine", "constant"]
 Task = Literal["auto", "chat", "text", "classification", "seq2seq"]
-Method = Literal["lora", "freeze", "full", "galore"]
-Quantization = Literal["none", "nf4", "int8"]
+Method = registry.Method
+Quantization = registry.Quantization
 
 
 class Settings(BaseModel):
@@ -37,14 +39,20 @@ class Settings(BaseModel):
             raise _settings_error(error) from None
 
     @classmethod
-    def parse_json(cls, text: str | bytes) -> Self:
-        """Make settings from the text of a JSON file; raises SettingsError."""
+    def parse_json(cls, text: str | bytes, replaced: Mapping[str, Any] | None = None) -> Self:
+        """Make settings from the text of a JSON file, with some values in place of the file's.
+
+        Raises:
+            SettingsError: it is no JSON, or for the first value that cannot be used.
+        """
         import json
 
         try:
             values = json.loads(text)
         except (ValueError, RecursionError):
             raise SettingsError("", "The settings are not valid JSON.") from None
+        if isinstance(values, dict):
+            values |= replaced or {}
         return cls.parse(values)
 
     def to_json(self) -> dict[str, Any]:
@@ -76,9 +84,7 @@ class LoraConfig(Settings):
     """Scale by lora_alpha / √r instead, which keeps high ranks stable (Kalajdzievski 2023)."""
     use_dora: bool = False
     """Learn the magnitude of each output apart from its direction (Liu et al. 2024)."""
-    init_lora_weights: Annotated[
-        str, Field(pattern=r"^(kaiming|gaussian|orthogonal|pissa|pissa_niter_\d{1,2}|loftq)$")
-    ] = "kaiming"
+    init_lora_weights: str = "kaiming"
     """How A and B start: ``kaiming`` (the paper's), ``gaussian``, ``orthogonal``, ``pissa`` (the
     weight's main directions, Meng et al. 2024; ``pissa_niter_4`` by the fast SVD), ``loftq``
     (what quantisation lost, Li et al. 2023)."""
@@ -97,6 +103,12 @@ class LoraConfig(Settings):
     galore_scale: Annotated[float, Field(gt=0, le=10)] = 0.25
     """With method galore: factor on the projected updates."""
 
+    @field_validator("init_lora_weights")
+    @classmethod
+    def _check_start(cls, setting: str) -> str:
+        registry.start_named(setting)
+        return setting
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.use_dora and self.init_lora_weights.startswith(("pissa", "orthogonal")):
@@ -110,6 +122,12 @@ class LoraConfig(Settings):
             except re.error as error:
                 raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
         return self
+
+    @property
+    def variant(self) -> str:
+        """How base and pair become one, by its name in the registry."""
+        asked = (name for name in registry.VARIANTS if getattr(self, f"use_{name}", False))
+        return next(asked, "plain")
 
     def rank_of(self, path: str) -> int:
         """The rank of the module at ``path``."""
@@ -191,10 +209,10 @@ class TrainConfig(Settings):
         return self
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a settings file; raises SettingsError."""
+    def read(cls, path: Path, replaced: Mapping[str, Any] | None = None) -> Self:
+        """Read a settings file, with some values in place of the file's; raises SettingsError."""
         try:
-            return cls.parse_json(path.read_bytes())
+            return cls.parse_json(path.read_bytes(), replaced)
         except OSError:
             raise SettingsError("", f"The settings file {path} cannot be read.") from None
 

@@ -117,7 +117,11 @@ ENCODERS = ("bert", "roberta", "distilbert", "deberta", "deberta-v2", "electra",
 
 
 def profile_model(model: PreTrainedModel, base_model: str) -> ModelProfile:
-    """Profile a model object. A head that shares its weight with the embedding is not offered."""
+    """Profile a model object. A head that shares its weight with the embedding is not offered.
+
+    Raises:
+        ModelError: it has no linear layer.
+    """
     head = model.get_output_embeddings()
     tied = head is not None and head.weight is model.get_input_embeddings().weight
     groups: dict[tuple[Any, ...], list[str]] = {}

@@ -19,10 +19,12 @@ def limit_kernel_cache() -> None:
 
     oneDNN keeps 1,024 kernels, one for each shape that it meets, at about half a megabyte each.
     Rows of every length meet hundreds of shapes, and a shape of the last update seldom comes back.
-    A person's own setting stays.
+
+    torch does not pass oneDNN's function for this on, so the number is left where oneDNN looks
+    it up. Nothing is read: of the two names that oneDNN knows this is the older, and a person's
+    own setting under the newer one (``ONEDNN_…``) wins.
     """
-    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(name, str(KERNELS_KEPT))
+    os.putenv("DNNL_PRIMITIVE_CACHE_CAPACITY", str(KERNELS_KEPT))
 
 
 def keep_freed_memory() -> None:

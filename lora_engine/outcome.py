@@ -16,7 +16,8 @@ from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.memory import peak_memory_mb
 from lora_engine.prepare import Work
 from lora_engine.profile import ModelProfile, ParameterCount
-from lora_engine.tasks.base import Task
+from lora_engine.registry import METHODS
+from lora_engine.tasks.registry import TASKS
 
 README = """# {title}
 
@@ -133,7 +134,7 @@ def _readme(config: TrainConfig, profile: ModelProfile, work: Work, metrics: dic
         tokens=metrics["tokens"],
         seconds=metrics["seconds"],
         stopped=", stopped early by hand" if metrics["stopped"] else "",
-        outcome=_outcome(metrics, work.task),
+        outcome=_outcome(metrics, work.task.unit),
         usage=work.task.usage(source, work.words),
         base_note=f"\n{work.model.note}\n" if work.model.note else "",
     )
@@ -142,8 +143,9 @@ def _readme(config: TrainConfig, profile: ModelProfile, work: Work, metrics: dic
 def _what(lora: LoraConfig, profile: ModelProfile) -> str:
     """What of the model was trained, in one line."""
     if lora.method != "lora":
-        last = f" (the last {lora.freeze_trainable_layers} layers)"
-        return f"Method: {lora.method}{last if lora.method == 'freeze' else ''}"
+        is_part = METHODS[lora.method].trains == "last layers"
+        last = f" (the last {lora.freeze_trainable_layers} layers)" if is_part else ""
+        return f"Method: {lora.method}{last}"
     targets = profile.targets(lora)
     names = f"`{targets}`" if isinstance(targets, str) else ", ".join(f"`{t}`" for t in targets)
     variant = [
@@ -175,13 +177,18 @@ def _beside_rows(metrics: dict[str, Any]) -> str:
     return "".join(f", {metrics[key]:,} {words}" for key, words in said.items() if metrics[key])
 
 
-def _outcome(metrics: dict[str, Any], task: Task) -> str:
-    scores = "".join(
-        f"- On {measured['rows']:,} {name} rows of {measured['dataset']}: "
-        f"{task.outcome(measured)}.\n"
+def told_scores(metrics: dict[str, Any]) -> list[str]:
+    """What was measured on rows that were not trained on, a sentence each share of them."""
+    return [
+        f"On {measured['rows']:,} {name} rows of {measured['dataset']}: "
+        f"{TASKS[metrics['task']].outcome(measured)}."
         for name in ("validation", "test")
-        if (measured := metrics[name])
-    )
+        if (measured := metrics.get(name))
+    ]
+
+
+def _outcome(metrics: dict[str, Any], unit: str) -> str:
+    scores = "".join(f"- {sentence}\n" for sentence in told_scores(metrics))
     scores += "\n" if scores else ""
     losses = (
         f"The training loss went from {metrics['loss_first']:.3f} in the first update to "
@@ -195,7 +202,7 @@ def _outcome(metrics: dict[str, Any], task: Task) -> str:
     return (
         f"{scores}On rows that were not trained on, the loss went from "
         f"{metrics['eval_loss_before']:.3f} (before) to {metrics['eval_loss_after']:.3f} "
-        f"nats per {task.unit}; lowest {metrics['eval_loss_best']:.3f} after update "
+        f"nats per {unit}; lowest {metrics['eval_loss_best']:.3f} after update "
         f"{metrics['eval_loss_best_step']}. {losses}"
     )
 

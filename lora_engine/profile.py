@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lora_engine.config import LoraConfig
 from lora_engine.errors import ModelError, SettingsError
+from lora_engine.registry import METHODS, VARIANTS
 
 ModuleKind = Literal["Linear", "Conv1D", "Embedding", "Conv1d", "Conv2d"]
 LINEAR_KINDS = ("Linear", "Conv1D")
@@ -59,9 +60,9 @@ class Target(NamedTuple):
     r: int
 
     def parameters(self, lora: LoraConfig) -> int:
-        """What is trained at this module: r · (in + out), and DoRA's magnitudes."""
+        """What is trained at this module: r · (in + out), and the variant's own vectors."""
         pair = self.r * (self.group.in_features + self.group.out_features)
-        return pair + self.group.out_features if lora.use_dora else pair
+        return pair + self.group.out_features * len(VARIANTS[lora.variant])
 
 
 class ModelProfile(BaseModel):
@@ -248,7 +249,7 @@ def trained_in_place(profile: ModelProfile, lora: LoraConfig) -> list[TensorInfo
     Raises:
         SettingsError: the model has fewer layers than are to be trained.
     """
-    if lora.method != "freeze":
+    if METHODS[lora.method].trains == "everything":
         return list(profile.tensors)
     stack, count = layer_stack(profile.tensors)
     first = count - lora.freeze_trainable_layers

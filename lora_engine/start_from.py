@@ -9,6 +9,7 @@ from lora_engine.config import LoraConfig
 from lora_engine.errors import AdapterError, SettingsError
 from lora_engine.lora.inject import inject
 from lora_engine.profile import ModelProfile
+from lora_engine.registry import METHODS
 
 FIELDS = (
     "method",
@@ -70,7 +71,7 @@ def inject_and_load(
 def _meaning(lora: LoraConfig, profile: ModelProfile, finished: bool) -> object:
     """What settings amount to on a model; equal for equal meanings."""
     if lora.method != "lora":
-        is_part = lora.method == "freeze"
+        is_part = METHODS[lora.method].trains == "last layers"
         return "weights", lora.freeze_trainable_layers if is_part else None
     if finished:
         # PEFT names every head that some family has, and only what the file has counts.
@@ -78,4 +79,4 @@ def _meaning(lora: LoraConfig, profile: ModelProfile, finished: bool) -> object:
         profile = profile.model_copy(update={"always_saved": ()})
         lora = lora.model_copy(update={"modules_to_save": names})
     pairs = {t.path: (t.r, lora.scaling_of(t.path)) for t in profile.adapted(lora)}
-    return pairs, set(profile.saved_modules(lora)), lora.bias, lora.use_dora
+    return pairs, set(profile.saved_modules(lora)), lora.bias, lora.variant

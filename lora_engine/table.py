@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from lora_engine.config import LoraConfig
 from lora_engine.profile import ModelProfile, Target, TensorInfo, is_bias, trained_in_place
+from lora_engine.registry import VARIANTS
 
 PREFIX = "base_model.model."
 ADAPTER_DTYPE = "float32"
@@ -92,7 +93,7 @@ def _adapted(target: Target, tensors: list[TensorInfo], lora: LoraConfig) -> Ite
 def _added(
     target: Target, weight: tuple[int, ...], lora: LoraConfig
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """A, B and, with DoRA, the magnitudes of one module; its base weight has shape ``weight``."""
+    """A, B and the variant's vectors of one module; its base weight has shape ``weight``."""
     kind, r = target.group.kind, target.r
     columns, rows = target.group.in_features, target.group.out_features
     ones = (1,) * (len(weight) - 2)
@@ -103,9 +104,8 @@ def _added(
         a = (r, *weight[1:]) if kind.startswith("Conv") and ones else (r, columns)
         yield "lora_A.default.weight", a
         yield "lora_B.default.weight", (rows, r, *ones)
-    if lora.use_dora:
-        shape = (1, rows, *ones) if ones else (rows,)
-        yield "lora_magnitude_vector.default.weight", shape
+    for vector in VARIANTS[lora.variant]:
+        yield f"{vector}.default.weight", (1, rows, *ones) if ones else (rows,)
 
 
 def _saved(path: str, tensors: list[TensorInfo]) -> Iterator[TensorRow]:

@@ -15,6 +15,7 @@ from lora_engine.config import TrainConfig
 from lora_engine.evaluate import measure
 from lora_engine.fast.onednn import quicken
 from lora_engine.lora.inject import inject
+from lora_engine.lora.starts import finish_start
 from lora_engine.loss import mean_loss
 from lora_engine.memory import keep_freed_memory, limit_kernel_cache, peak_memory_mb
 from lora_engine.model import choose_device, choose_dtype
@@ -24,7 +25,6 @@ from lora_engine.outcome import collect_metrics, write_adapter
 from lora_engine.prepare import prepare
 from lora_engine.profile import count_parameters
 from lora_engine.progress import Phase, Progress, Report, ShouldStop
-from lora_engine.quantization import start_from_what_was_lost
 from lora_engine.start_from import inject_and_load
 
 
@@ -78,16 +78,13 @@ def train(
     else:
         labels = task.about().get("labels", ())
         inject_and_load(model, start, config.lora, profile, labels)
-    if config.lora.init_lora_weights == "loftq":
-        original = task.load(work.model.path, torch.device("cpu"), torch.float32, work.words)
-        lost, left = start_from_what_was_lost(model, original)
-        del original
-        report(
-            Progress(
-                phase="preparing",
-                message=f"Quantisation changed the weights by {lost:.2%}; LoftQ leaves {left:.2%}",
-            )
-        )
+    said = finish_start(
+        model,
+        config.lora.init_lora_weights,
+        lambda: task.load(work.model.path, torch.device("cpu"), torch.float32, work.words),
+    )
+    if said:
+        report(Progress(phase="preparing", message=said))
     if config.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     if config.neftune_noise_alpha:

@@ -13,20 +13,31 @@ settings.register_profile("unhurried", deadline=None)  # a busy machine is no fa
 settings.load_profile("unhurried")
 
 STARTER = "smollm2-135m-instruct"
+ENCODER = "all-minilm-l6-v2"
 
 
 @pytest.fixture(scope="session")
 def starter_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty data folder in which the real starter model is there already.
+    """An empty data folder in which the real starter model is there already."""
+    return home_with(STARTER, tmp_path_factory.mktemp("starter") / "home")
+
+
+@pytest.fixture(scope="session")
+def encoder_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the starter model for classifiers."""
+    return home_with(ENCODER, tmp_path_factory.mktemp("encoder") / "home")
+
+
+def home_with(starter: str, home: Path) -> Path:
+    """Make ``home`` a data folder with a real starter model.
 
     The model itself is fetched and converted once per machine, in the default data folder, whose
     jobs and data sets the tests never touch.
     """
-    model = catalog.resolve(STARTER, catalog.DEFAULT_HOME).path
-    home = tmp_path_factory.mktemp("starter") / "home"
+    model = catalog.resolve(starter, catalog.DEFAULT_HOME).path
     (home / "models").mkdir(parents=True)
     if os.name == "nt":  # links need a privilege there
-        shutil.copytree(model, home / "models" / STARTER)
+        shutil.copytree(model, home / "models" / starter)
     else:
-        (home / "models" / STARTER).symlink_to(model, target_is_directory=True)
+        (home / "models" / starter).symlink_to(model, target_is_directory=True)
     return home

@@ -62,6 +62,14 @@ def untied(seed: int = 0) -> PreTrainedModel:
     return llama(seed, tie_word_embeddings=False)
 
 
+def resized(seed: int = 0) -> PreTrainedModel:
+    """An untied one with eight more words in its vocabulary, as for tokens of one's own."""
+    model = untied(seed)
+    torch.manual_seed(seed)
+    model.resize_token_embeddings(VOCABULARY + 8, mean_resizing=False)
+    return model
+
+
 def bert(seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A two-layer BERT classifier of two labels, without dropout."""
     torch.manual_seed(seed)

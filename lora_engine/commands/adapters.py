@@ -10,35 +10,61 @@ from lora_engine.commands.common import (
     say_json,
     takes_adapter,
     takes_base_model,
+    takes_device,
     tell,
 )
 
 
 def add(parsers: Parsers) -> None:
     """Add the commands."""
-    check = parsers.add("check", _check, "whether an adapter fits its base model")
+    check = parsers.add(
+        "check",
+        _check,
+        "whether an adapter fits its base model",
+        "Say whether an adapter fits its base model; every missing, surplus or misshapen tensor "
+        "is named at once. No weights of the base are needed.",
+    )
     takes_adapter(check)
     takes_base_model(check)
     gives_json(check)
 
-    ranks = parsers.add("ranks", _ranks, "how much of its rank an adapter uses")
+    ranks = parsers.add(
+        "ranks",
+        _ranks,
+        "how much of its rank an adapter uses",
+        "Print the singular values of what each module learned, and the ranks that hold 90 % and "
+        "99 % of it.",
+    )
     takes_adapter(ranks)
     gives_json(ranks)
 
-    shrink = parsers.add("shrink", _shrink, "cut an adapter to a smaller rank")
+    shrink = parsers.add(
+        "shrink",
+        _shrink,
+        "cut an adapter to a smaller rank",
+        "Cut an adapter to a smaller rank by SVD, and measure the loss before and after on the "
+        "rows that its run held out.",
+    )
     takes_adapter(shrink)
-    shrink.add_argument("--r", type=int, required=True, help="the new rank")
-    shrink.add_argument("--out", type=Path, required=True, metavar="DIR_OR_ZIP")
+    shrink.add_argument("--r", type=int, required=True, metavar="R", help="the new rank")
+    _makes_adapter(shrink)
     shrink.add_argument(
         "--no-measure", action="store_true", help="do not take the loss before and after"
     )
-    shrink.add_argument("--device", default="auto")
+    takes_device(shrink)
     gives_json(shrink)
 
     combine = parsers.add("combine", _combine, "add adapters of one base model up into one")
-    combine.add_argument("--adapters", type=Path, nargs="+", required=True, metavar="DIR_OR_ZIP")
     combine.add_argument(
-        "--weights", type=float, nargs="+", required=True, metavar="W", help="one an adapter"
+        "--adapters",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR_OR_ZIP",
+        help="two or more, of the same base model",
+    )
+    combine.add_argument(
+        "--weights", type=float, nargs="+", required=True, metavar="W", help="a factor for each"
     )
     combine.add_argument(
         "--method",
@@ -46,9 +72,22 @@ def add(parsers: Parsers) -> None:
         choices=("svd", "cat", "linear"),
         help="svd: best of rank R; cat: exact, ranks add up; linear: rough, keeps the rank",
     )
-    combine.add_argument("--r", type=int, help="rank of the result with svd; default: the largest")
-    combine.add_argument("--out", type=Path, required=True, metavar="DIR_OR_ZIP")
+    combine.add_argument(
+        "--r", type=int, metavar="R", help="rank of the result with svd; default: the largest"
+    )
+    _makes_adapter(combine)
     gives_json(combine)
+
+
+def _makes_adapter(parser: argparse.ArgumentParser) -> None:
+    """``--out``, where the new adapter goes."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR_OR_ZIP",
+        help="the new adapter: a folder, or a file that ends in .zip",
+    )
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -26,10 +26,13 @@ class Parsers:
         )
         self._commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(self, name: str, run: Run, what: str) -> argparse.ArgumentParser:
-        """A parser for the command ``name``, which does ``run``."""
+    def add(self, name: str, run: Run, what: str, more: str = "") -> argparse.ArgumentParser:
+        """A parser for the command ``name``, which does ``run``; ``more`` explains it."""
         made: argparse.ArgumentParser = self._commands.add_parser(
-            name, parents=[self._shared], help=what, description=f"{what[0].upper()}{what[1:]}."
+            name,
+            parents=[self._shared],
+            help=what,
+            description=more or f"{what[0].upper()}{what[1:]}.",
         )
         made.set_defaults(command=run)
         return made
@@ -37,14 +40,27 @@ class Parsers:
 
 def takes_adapter(parser: argparse.ArgumentParser) -> None:
     """``--adapter``, an adapter's folder or zip."""
-    parser.add_argument("--adapter", type=Path, required=True, metavar="DIR_OR_ZIP")
+    parser.add_argument(
+        "--adapter",
+        type=Path,
+        required=True,
+        metavar="DIR_OR_ZIP",
+        help="an adapter in PEFT's format, made here or elsewhere",
+    )
 
 
 def takes_base_model(parser: argparse.ArgumentParser) -> None:
     """``--base-model``, where it is not the one that the adapter names."""
     parser.add_argument(
-        "--base-model", metavar="M", help="default: the one the adapter was made for"
+        "--base-model",
+        metavar="M",
+        help="a starter id, folder or hub id; default: the one the adapter was made for",
     )
+
+
+def takes_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``, to compute on."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
 
 
 def gives_json(parser: argparse.ArgumentParser) -> None:

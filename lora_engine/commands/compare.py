@@ -9,6 +9,7 @@ from lora_engine.commands.common import (
     say_json,
     takes_adapter,
     takes_base_model,
+    takes_device,
 )
 
 
@@ -16,18 +17,34 @@ def add(parsers: Parsers) -> None:
     """Add the command."""
     parser = parsers.add("compare", _compare, "base and adapted answers")
     takes_adapter(parser)
-    parser.add_argument("--prompt", required=True, metavar="TEXT")
+    parser.add_argument(
+        "--prompt",
+        required=True,
+        metavar="TEXT",
+        help="what is asked; a classifier's second text follows after a tab",
+    )
     takes_base_model(parser)
-    parser.add_argument("--max-new-tokens", type=int, default=128)
-    parser.add_argument("--temperature", type=float, default=0.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=128, metavar="N", help="longest answer; default: 128"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="0, the default, takes the likeliest token; higher ones draw more freely",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the drawing; the same for both answers"
+    )
     parser.add_argument(
         "--strength",
         type=float,
         default=1.0,
+        metavar="S",
         help="factor on what the adapter adds: 0 is the base, 1 as trained, 1.5 more of it",
     )
-    parser.add_argument("--device", default="auto")
+    takes_device(parser)
     gives_json(parser)
 
 

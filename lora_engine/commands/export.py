@@ -18,7 +18,13 @@ from lora_engine.commands.common import (
 
 def add(parsers: Parsers) -> None:
     """Add the command."""
-    parser = parsers.add("export", _export, "a full model, or a file for llama.cpp and Ollama")
+    parser = parsers.add(
+        "export",
+        _export,
+        "a full model, or a file for llama.cpp and Ollama",
+        "Write base and adapter as one model, which is checked to answer as the two apart, or the "
+        "adapter alone as a GGUF file with a Modelfile.",
+    )
     takes_adapter(parser)
     parser.add_argument(
         "--format",

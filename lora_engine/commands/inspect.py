@@ -2,29 +2,68 @@
 
 import argparse
 import math
+from pathlib import Path
 
 from lora_engine.catalog import is_starter
 from lora_engine.commands.common import Parsers, gives_json, say, say_json
-from lora_engine.config import LoraConfig
+from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.errors import SettingsError
 from lora_engine.profile import ModelProfile, ParameterCount, count_parameters
 from lora_engine.table import TensorRow, filtered, tensor_table
 
 
 def add(parsers: Parsers) -> None:
     """Add the command."""
-    parser = parsers.add("inspect", _inspect, "what can be adapted, counted")
-    parser.add_argument("--model", required=True, help="a starter id, a folder or a hub id")
+    parser = parsers.add(
+        "inspect",
+        _inspect,
+        "what can be adapted, counted",
+        "List the modules of a model that can be adapted and count exactly what would be trained, "
+        "from the model's config alone; with --tensors every tensor by name, shape and dtype.",
+    )
+    parser.add_argument(
+        "--model", required=True, metavar="M", help="a starter id, a folder or a hub id"
+    )
     parser.add_argument(
         "--task",
         choices=("chat", "classification", "seq2seq"),
         help="default: what the model was made for",
     )
-    parser.add_argument("--labels", type=int, default=2, metavar="N", help="of a classifier")
-    parser.add_argument("--r", type=int, default=8)
-    parser.add_argument("--target-modules", nargs="+", metavar="NAME")
-    parser.add_argument("--bias", default="none", choices=("none", "all", "lora_only"))
-    parser.add_argument("--modules-to-save", nargs="+", metavar="NAME")
-    parser.add_argument("--use-dora", action="store_true")
+    parser.add_argument(
+        "--labels",
+        type=int,
+        default=2,
+        metavar="N",
+        help="how many classes a classifier has; default: 2",
+    )
+    parser.add_argument("--r", type=int, default=8, metavar="R", help="the rank; default: 8")
+    parser.add_argument(
+        "--target-modules",
+        nargs="+",
+        metavar="NAME",
+        help="modules to adapt; default: the model's usual ones, query and value",
+    )
+    parser.add_argument(
+        "--bias",
+        default="none",
+        choices=("none", "all", "lora_only"),
+        help="bias vectors that are trained as well; default: none",
+    )
+    parser.add_argument(
+        "--modules-to-save",
+        nargs="+",
+        metavar="NAME",
+        help="modules that are trained whole and saved with the adapter",
+    )
+    parser.add_argument(
+        "--use-dora", action="store_true", help="with DoRA's magnitudes, one an output"
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="CONFIG.json",
+        help="count with the lora settings of this file, in place of --r … --use-dora",
+    )
     parser.add_argument("--tensors", action="store_true", help="every tensor, one a line")
     parser.add_argument("--after", action="store_true", help="with --tensors: after injection")
     parser.add_argument(
@@ -34,9 +73,14 @@ def add(parsers: Parsers) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
+    if options.labels < 2:
+        raise SettingsError("labels", f"labels must be at least 2, but is {options.labels}.")
     profile = _profile(options)
-    names = ("r", "target_modules", "bias", "modules_to_save", "use_dora")
-    lora = LoraConfig.parse({name: getattr(options, name) for name in names})
+    if options.config:
+        lora = TrainConfig.read(options.config, {"base_model": options.model}).lora
+    else:
+        names = ("r", "target_modules", "bias", "modules_to_save", "use_dora")
+        lora = LoraConfig.parse({name: getattr(options, name) for name in names})
     if options.tensors:
         rows = filtered(tensor_table(profile, lora if options.after else None), options.filter)
         _say_tensors(rows, options.json)
@@ -78,9 +122,10 @@ def _table(profile: ModelProfile, lora: LoraConfig, count: ParameterCount) -> st
         f"{m.name:<20}{m.kind:<10}{m.count:>10}{m.each:>14,}{m.trainable:>16,}"
         for m in count.by_module
     ]
-    lines.append("")
+    lines += ["", *profile.notes]
+    setting = f"r={lora.r}" if lora.method == "lora" else lora.method
     lines.append(
-        f"r={lora.r}: trainable params: {count.trainable:,} || all params: {count.total:,} "
+        f"{setting}: trainable params: {count.trainable:,} || all params: {count.total:,} "
         f"|| trainable%: {count.percent:.4f} || adapter: {count.adapter_mb:.2f} MB"
     )
     return "\n".join(lines)

@@ -3,30 +3,53 @@
 import argparse
 from pathlib import Path
 
-from lora_engine.commands.common import Parsers, say
+from lora_engine.commands.common import Parsers, say, takes_device, tell
 from lora_engine.config import TrainConfig
 from lora_engine.progress import Progress
 
 
 def add(parsers: Parsers) -> None:
     """Add the command."""
-    parser = parsers.add("train", _train, "train an adapter")
-    parser.add_argument("config", type=Path, metavar="CONFIG.json")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
+    parser = parsers.add(
+        "train",
+        _train,
+        "train an adapter",
+        "Train what a settings file says. Standard output has one JSON object of progress a line, "
+        "standard error the scores at the end. DIR then holds adapter.zip, the same as a folder "
+        "adapter/, and a checkpoint.",
+    )
+    parser.add_argument(
+        "config",
+        type=Path,
+        metavar="CONFIG.json",
+        help="the settings; only base_model and dataset have no default",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where adapter and checkpoint go"
+    )
+    parser.add_argument(
+        "--base-model", metavar="M", help="in place of the file's: a starter id, folder or hub id"
+    )
+    parser.add_argument("--dataset", metavar="FILE", help="in place of the file's: rows to learn")
+    parser.add_argument(
+        "--test-dataset", metavar="FILE", help="in place of the file's: rows to measure with"
+    )
     parser.add_argument(
         "--use-4bit", action="store_true", help="hold the frozen weights in 4 bits (NF4)"
     )
     parser.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint")
+    takes_device(parser)
 
 
 def _train(options: argparse.Namespace) -> None:
-    config = TrainConfig.read(options.config)
-    if options.use_4bit:
-        config = TrainConfig.parse(config.to_json() | {"quantization": "nf4"})
+    given = {name: getattr(options, name) for name in ("base_model", "dataset", "test_dataset")}
+    given["quantization"] = "nf4" if options.use_4bit else None
+    replaced = {name: value for name, value in given.items() if value is not None}
+    config = TrainConfig.read(options.config, replaced)
+    from lora_engine.outcome import told_scores
     from lora_engine.train import train
 
-    train(
+    result = train(
         config,
         options.out,
         _report,
@@ -35,6 +58,8 @@ def _train(options: argparse.Namespace) -> None:
         resume=options.resume,
         device=options.device,
     )
+    for sentence in told_scores(result.metrics):
+        tell(Progress(phase="evaluating", message=sentence))
 
 
 def _report(progress: Progress) -> None:

@@ -95,10 +95,12 @@ class LowRankEmbedding(LowRank):
 
     @staticmethod
     def shapes(base: nn.Module, r: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """A: r × words, B: embedding_dim × r."""
         base = cast(nn.Embedding, base)
         return (r, base.num_embeddings), (base.embedding_dim, r)
 
     def start(self) -> None:
+        """A zero, B normal."""
         nn.init.zeros_(self.lora_A)
         nn.init.normal_(self.lora_B)
 
@@ -132,6 +134,7 @@ class LowRankConv(LowRank):
 
     @staticmethod
     def shapes(base: nn.Module, r: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """A: r × in_channels × kernel, B: out_channels × r × 1 …"""
         base = cast(nn.Conv1d | nn.Conv2d, base)
         ones = (1,) * len(base.kernel_size)
         return (r, base.in_channels, *base.kernel_size), (base.out_channels, r, *ones)

@@ -108,7 +108,8 @@ class Task(Protocol):
     def leave(self, folder: Path, measured: Mapping[str, Any]) -> None:
         """Write what else belongs into the adapter's folder."""
 
-    def outcome(self, measured: Mapping[str, Any]) -> str:
+    @staticmethod
+    def outcome(measured: Mapping[str, Any]) -> str:
         """One share's measures as a sentence for the README; empty where there is none."""
 
     def usage(self, source: str, words: Words) -> str:

@@ -192,7 +192,8 @@ class Classification:
         if shown := measured.get("test") or measured.get("validation"):
             draw(shown["confusion"], self.labels, folder / PICTURE)
 
-    def outcome(self, measured: Mapping[str, Any]) -> str:
+    @staticmethod
+    def outcome(measured: Mapping[str, Any]) -> str:
         """See ``Task``."""
         binary = measured["f1"] is not None
         f1 = f"F1 {measured['f1']:.1%} (of “{measured['positive_label']}”)" if binary else ""

@@ -91,7 +91,8 @@ class Language:
             said = json.dumps({"task": self.name}, indent=2) + "\n"
             (folder / TASK).write_text(said, encoding="utf-8")
 
-    def outcome(self, measured: Mapping[str, Any]) -> str:
+    @staticmethod
+    def outcome(measured: Mapping[str, Any]) -> str:
         """See ``Task``."""
         return f"loss {measured['loss']:.3f} nats per token"
 

@@ -129,7 +129,8 @@ class Rewriting:
     def leave(self, folder: Path, measured: Mapping[str, Any]) -> None:
         """Nothing beside the adapter: PEFT's own file says what was learned."""
 
-    def outcome(self, measured: Mapping[str, Any]) -> str:
+    @staticmethod
+    def outcome(measured: Mapping[str, Any]) -> str:
         """See ``Task``."""
         return (
             f"exact match {measured['exact_match']:.1%}, ROUGE-L {measured['rouge_l']:.3f} "

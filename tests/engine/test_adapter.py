@@ -14,6 +14,7 @@ from lora_engine.errors import AdapterError
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
 from tests import tiny
+from tests.engine.adapters import make_peft
 
 
 @pytest.fixture
@@ -82,6 +83,16 @@ def test_every_wrong_tensor_is_named_at_once(folder: Path) -> None:
     del read.tensors[first]
     with pytest.raises(AdapterError) as refusal:
         adapter.attach(tiny.llama(), read)
-    assert f"{first} is missing" in str(refusal.value)
-    assert "stray.lora_A.weight has no place" in str(refusal.value)
+    assert f"{first} (2×64) is missing" in str(refusal.value)
+    assert "stray.lora_A.weight (2×2) has no place" in str(refusal.value)
     assert f"{second} is 3×3" in str(refusal.value)
+
+
+def test_a_base_whose_vocabulary_was_resized_is_told(tmp_path: Path) -> None:
+    """PEFT saves the whole embedding where tokens were added to it."""
+    path = make_peft(tmp_path, tiny.resized)
+    read = adapter.read(path)
+    read.tensors["model.embed_tokens.weight"] = tiny.resized().get_input_embeddings().weight
+    with pytest.raises(AdapterError, match="is 328×64, but the base model's is 320×64"):
+        adapter.attach(tiny.untied(), read)
+    adapter.attach(tiny.resized(), read)

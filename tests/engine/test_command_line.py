@@ -1,5 +1,6 @@
 """The command line: train, inspect, compare, export; bad input is one sentence and status 1."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lora_engine.__main__ import main
+from lora_engine.__main__ import GROUPS, main
+from lora_engine.commands.common import Parsers
+from lora_engine.config import TrainConfig
 from lora_engine.lora.inject import adapted
 from lora_engine.progress import Progress
+from tests import tiny
+from tests.engine.adapters import make
+from tests.parity import test_families as families
 
 
 @pytest.fixture
@@ -87,20 +93,111 @@ def test_export_merged_answers_as_the_adapter_does(
     assert "is not empty" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["inspect", "--model", "/nowhere"], "no folder"),
-        (["inspect", "--model", "smollm2-135m-instruct", "--r", "0"], "r must be at least 1"),
-        (["train", "/nowhere.json", "--out", "x"], "cannot be read"),
-        (["compare", "--adapter", "/nowhere.zip", "--prompt", "x"], "adapter"),
-    ],
-)
-def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: Any) -> None:
-    assert main(arguments) == 1
+A, B = "ADAPTER", "OTHER"
+"""Stand for adapters of the tiny Llama and of another model."""
+BAD: list[tuple[list[str], str]] = [
+    (["inspect", "--model", "/nowhere"], "no folder"),
+    (["inspect", "--model", "smollm2-135m-instruct", "--r", "0"], "r must be at least 1"),
+    (["inspect", "--model", "all-minilm-l6-v2", "--labels", "1"], "labels must be at least 2"),
+    (["inspect", "--model", "all-minilm-l6-v2", "--config", "/no.json"], "cannot be read"),
+    (["train", "/nowhere.json", "--out", "x"], "cannot be read"),
+    (["compare", "--adapter", "/nowhere.zip", "--prompt", "x"], "no adapter at /nowhere.zip"),
+    (["compare", "--adapter", A, "--prompt", "x", "--strength", "1.6"], "from 0 to 1.5"),
+    (["compare", "--adapter", A, "--prompt", "x", "--strength", "nan"], "from 0 to 1.5"),
+    (["compare", "--adapter", A, "--prompt", "x", "--max-new-tokens", "0"], "at least 1"),
+    (["compare", "--adapter", A, "--prompt", "x", "--device", "tpu"], "no device named 'tpu'"),
+    (["compare", "--adapter", B, "--prompt", "x"], "names no base model"),
+    (["check", "--adapter", __file__], "neither a folder nor a zip"),
+    (["check", "--adapter", A, "--base-model", "no-one/no-model"], "cannot be reached"),
+    (["ranks", "--adapter", str(Path(__file__).parent)], "holds no adapter_config.json"),
+    (["shrink", "--adapter", A, "--r", "4", "--out", "x"], "from 1 to 3"),
+    (["shrink", "--adapter", A, "--r", "2", "--out", A], "is not empty"),
+    (["shrink", "--adapter", A, "--r", "2", "--out", f"{__file__}/x"], "test_command_line.py: "),
+    (["combine", "--adapters", A, "--weights", "1", "--out", "x"], "at least two"),
+    (["combine", "--adapters", A, B, "--weights", "1", "--out", "x"], "1 weights"),
+    (["combine", "--adapters", A, B, "--weights", "1", "1", "--out", "x"], "64×64"),
+    (["export", "--adapter", A, "--format", "gguf", "--out", __file__], "exists"),
+    (["export", "--adapter", A, "--format", "merged", "--out", __file__], "is there already"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("adapters")
+    return {
+        A: str(make(folder / "a", tiny.llama(), str(model_folder))),
+        B: str(make(folder / "b", tiny.llama(hidden_size=128), "")),
+    }
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD)
+def test_bad_input_is_one_sentence(
+    arguments: list[str], sentence: str, adapters: dict[str, str], home: Path, capsys: Any
+) -> None:
+    words = [adapters.get(word, word) for word in arguments]
+    assert main([*words, "--data-dir", str(home)]) == 1
     said = capsys.readouterr().err
     assert sentence in said
     assert len(said.strip().splitlines()) == 1
+
+
+def test_every_command_has_bad_input_above_and_explains_itself() -> None:
+    parsers = all_parsers()
+    assert set(parsers) == {arguments[0] for arguments, _ in BAD}
+    for name, parser in parsers.items():
+        assert parser.description
+        unexplained = [action.dest for action in parser._actions if not action.help]
+        assert unexplained == [], name
+
+
+def all_parsers() -> dict[str, argparse.ArgumentParser]:
+    parser = argparse.ArgumentParser()
+    parsers = Parsers(parser)
+    for group in GROUPS:
+        group.add(parsers)
+    return dict(parsers._commands.choices)
+
+
+def test_settings_on_the_command_line_take_the_place_of_the_files(
+    model_folder: Path, data_file: Path, home: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """Also where the file leaves them out; the scores come last, apart from the progress."""
+    settings = {"max_steps": 1, "validation_share": 0.2, "precision": "fp32", "base_model": "x"}
+    (tmp_path / "c.json").write_text(json.dumps(settings))
+    command = ["train", str(tmp_path / "c.json"), "--out", str(tmp_path / "out")]
+    command += ["--data-dir", str(home)]
+    assert main(command) == 1
+    assert "'dataset' is missing" in capsys.readouterr().err
+    command += ["--base-model", str(model_folder), "--dataset", str(data_file)]
+    assert main([*command, "--test-dataset", str(data_file)]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith("On 10 test rows of questions.jsonl: loss ")
+    config = TrainConfig.read(tmp_path / "out" / "adapter" / "train_config.json")
+    assert (config.base_model, config.dataset) == (str(model_folder), str(data_file))
+    assert config.max_steps == 1
+
+
+def test_inspect_says_why_experts_are_not_offered(tmp_path: Path, capsys: Any) -> None:
+    families.make("mixtral").config.save_pretrained(tmp_path / "moe")
+    command = ["inspect", "--model", str(tmp_path / "moe"), "--data-dir", str(tmp_path)]
+    assert main(command) == 0
+    assert "are held as stacked parameters, not as layers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lora", "trainable"),
+    [
+        ({"r": 4, "rank_pattern": {"v_proj": 2}}, 2 * (4 * 128 + 2 * 96)),
+        ({"method": "freeze", "freeze_trainable_layers": 1, "bias": "all"}, 30_848),
+    ],
+)
+def test_inspect_counts_what_a_settings_file_trains(
+    lora: dict[str, Any], trainable: int, model_folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "c.json").write_text(json.dumps({"dataset": "y", "lora": lora}))
+    command = ["inspect", "--model", str(model_folder), "--data-dir", str(tmp_path)]
+    assert main([*command, "--config", str(tmp_path / "c.json")]) == 0
+    assert f"trainable params: {trainable:,} ||" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flags", [[], ["--use-4bit"]])
@@ -112,6 +209,11 @@ def test_train_holds_the_base_in_four_bits_where_asked(
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"base_model": str(model_folder), "dataset": "x"}))
     asked = []
-    monkeypatch.setattr(train, "train", lambda config, *_, **__: asked.append(config.quantization))
+
+    def note(config: TrainConfig, *_: Any, **__: Any) -> train.TrainResult:
+        asked.append(config.quantization)
+        return train.TrainResult(None, {}, stopped=True)
+
+    monkeypatch.setattr(train, "train", note)
     assert main(["train", str(config), "--out", str(tmp_path), *flags]) == 0
     assert asked == ["nf4" if flags else "none"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertConfig, GPT2Config, LlamaConfig, T5Config
+from transformers import BertConfig, GPT2Config, GPTNeoXConfig, LlamaConfig, T5Config
 from transformers.models.auto import CONFIG_MAPPING
 
 from lora_engine import catalog
@@ -29,9 +29,13 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelProfile
         num_attention_heads=32, architectures=["LlamaForCausalLM"],
     ).save_pretrained(folder / "llama-7b")  # fmt: skip
     GPT2Config(architectures=["GPT2LMHeadModel"]).save_pretrained(folder / "gpt2")
+    GPTNeoXConfig(  # ChatGLM-6B's fused projections: 28 times 4096 → 12288
+        vocab_size=130_528, hidden_size=4096, intermediate_size=16_384, num_hidden_layers=28,
+        num_attention_heads=32, architectures=["GPTNeoXForCausalLM"],
+    ).save_pretrained(folder / "chatglm-6b")  # fmt: skip
     BertConfig(architectures=["BertForMaskedLM"]).save_pretrained(folder / "bert")
     T5Config(architectures=["T5ForConditionalGeneration"]).save_pretrained(folder / "t5")
-    names = ("llama-7b", "gpt2", "bert", "t5")
+    names = ("llama-7b", "chatglm-6b", "gpt2", "bert", "t5")
     found = {name: build_profile(folder / name, name) for name in names}
     found["minilm"] = catalog.profile("all-minilm-l6-v2", folder)
     found["smollm2"] = catalog.profile("smollm2-135m-instruct", folder)
@@ -85,6 +89,12 @@ def test_published_counts_of_classifiers(
     assert profiles[model].task == "classification"
     count = count_parameters(profiles[model], LoraConfig.parse({"r": 8, **settings}))
     assert (count.trainable, count.total) == (trainable, total)
+
+
+def test_fused_projections_of_chatglms_shape(profiles: dict[str, ModelProfile]) -> None:
+    count = count_parameters(profiles["chatglm-6b"], LoraConfig(r=8))
+    assert [module.name for module in count.by_module if module.trainable] == ["query_key_value"]
+    assert count.trainable == 3_670_016
 
 
 @pytest.mark.parametrize("labels", [2, 3, 77])

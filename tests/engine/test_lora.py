@@ -11,8 +11,8 @@ from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import adapted, inject, merge, remove
 from lora_engine.lora.layers import LoRALayer
 from lora_engine.lora.paths import LowRank
-from lora_engine.lora.starts import kaiming
-from lora_engine.lora.variants import Plain
+from lora_engine.lora.starts import start_of
+from lora_engine.lora.variants import dora, variant_of
 from tests import tiny
 
 MODELS = {"llama": (tiny.llama, ("q_proj", "v_proj")), "gpt2": (tiny.gpt2, ("c_attn", "c_proj"))}
@@ -102,7 +102,9 @@ def test_merged_equals_unmerged_and_unmerge_undoes(family: Any) -> None:
 
 def test_dropout_touches_the_low_rank_path_only() -> None:
     base = nn.Linear(8, 6)
-    layer = LoRALayer(base, LowRank(base, 2, 1.0, 0.5), Plain(), kaiming)
+    layer = LoRALayer(
+        base, LowRank(base, 2, 1.0, 0.5), variant_of(LoraConfig()), start_of("kaiming")
+    )
     layer.train()
     x = torch.randn(5, 8)
     assert torch.equal(layer(x), base(x)), "B is zero, so dropped inputs cannot show"
@@ -122,3 +124,31 @@ def test_bias_makes_the_asked_for_vectors_trainable(bias: Any, vectors: int) -> 
     wrap(model, ("c_attn",), bias=bias)
     trained = [n for n, p in model.named_parameters() if p.requires_grad and n.endswith("bias")]
     assert len(trained) == vectors
+
+
+def test_doras_norm_is_taken_at_each_training_step_and_once_for_all_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = []
+    norm = dora._norm
+    monkeypatch.setattr(dora, "_norm", lambda *given: taken.append(1) or norm(*given))
+    model = tiny.llama()
+    wrap(model, ("q_proj",), use_dora=True, layers_to_transform=[0])
+
+    def norms_of(passes: int) -> int:
+        taken.clear()
+        with torch.no_grad():
+            for _ in range(passes):
+                model(ids())
+        return len(taken)
+
+    model.train()
+    assert norms_of(3) == 3
+    model.eval()
+    assert norms_of(3) == 1
+    before = model(ids()).logits
+    model.train()  # the next answers count what was learned in between
+    randomise(model)
+    model.eval()
+    assert norms_of(2) == 1
+    assert not torch.equal(model(ids()).logits, before)

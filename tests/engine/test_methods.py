@@ -1,5 +1,7 @@
 """Methods and options of training beyond plain LoRA."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_engine import adapter
+from lora_engine import adapter, quantization
+from lora_engine.__main__ import main
 from lora_engine.config import LoraConfig, TrainConfig
-from lora_engine.errors import SettingsError
-from lora_engine.galore import GaLoreAdamW
+from lora_engine.errors import ModelError, SettingsError
 from lora_engine.inspection import build_profile, profile_model
 from lora_engine.lora.inject import adapted, inject
+from lora_engine.lora.starts.loftq import start_from_what_was_lost
 from lora_engine.loss import PaddedPath, mean_loss
 from lora_engine.model import load_base
 from lora_engine.noise import add_embedding_noise
+from lora_engine.optimizers.galore import GaLoreAdamW
 from lora_engine.profile import count_parameters
-from lora_engine.quantization import base_memory_mb, dequantized, start_from_what_was_lost
+from lora_engine.quantization import base_memory_mb, dequantized
 from tests import tiny
 from tests.engine.test_train import Runs
 
@@ -212,20 +216,48 @@ def test_quantised_base(kind: Any, tmp_path: Path) -> None:
     assert sum(1 for _ in adapted(quantised)) == 28
 
 
-def test_four_bits_of_a_large_model_are_a_third_of_bf16() -> None:
-    """The bar is for models whose embedding is small; 7B's shapes, counted, not loaded."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+@pytest.mark.parametrize(("kind", "most"), [("nf4", 0.35), ("int8", 0.55)])
+def test_memory_of_a_quantised_base_beside_bf16(kind: Any, most: float, tmp_path: Path) -> None:
+    """Measured with the scales that quantisation keeps; the embedding, 1.4 % here, stays."""
+    model = tiny.llama(hidden_size=512, intermediate_size=1408, num_hidden_layers=4)
+    folder = tiny.save_model_folder(tmp_path, model)
+    plain = base_memory_mb(load_base(folder, CPU, torch.bfloat16))
+    weights = sum(p.numel() for p in model.parameters())
+    assert plain == pytest.approx(2 * weights / 1e6, rel=1e-3)
+    quantised = load_base(folder, CPU, torch.bfloat16, kind)
+    found = base_memory_mb(quantised)
+    assert found / plain < most
+    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
+    linear -= model.lm_head.weight.numel()
+    # NF4: 4 bits, an 8-bit scale a block of 64, a 32-bit one for 256 of those; int8: one a row
+    bits = {"nf4": 4 + 8 / 64 + 32 / (64 * 256), "int8": 8 + 32 / 512}[kind]
+    assert found == pytest.approx((linear * bits / 8 + 2 * (weights - linear)) / 1e6, rel=0.01)
 
-    with torch.device("meta"):
-        model = LlamaForCausalLM(LlamaConfig())
-    linear = (
-        sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
-        - model.lm_head.weight.numel()
-    )
-    rest = sum(p.numel() for p in model.parameters()) - linear
-    # 4 bits, one 8-bit constant a block of 64, one 32-bit constant for 256 of those
-    four_bit = linear * (0.5 + 1 / 64 + 4 / (64 * 256)) + 2 * rest
-    assert four_bit / (2 * (linear + rest)) < 0.35
+
+def test_quantised_bases_need_their_package(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantization, "find_spec", lambda _: None)
+    with pytest.raises(ModelError, match=r"pip install .*\[quantized\]"):
+        run("out", quantization="nf4")
+
+
+def test_loftq_says_what_quantisation_lost_and_what_is_left(
+    run: Runs, capsys: pytest.CaptureFixture[str], model_folder: Path, data_file: Path, home: Path
+) -> None:
+    config = {
+        "base_model": str(model_folder), "dataset": str(data_file), "max_steps": 1,
+        "lora": {"init_lora_weights": "loftq", "r": 16},
+    }  # fmt: skip
+    (run.tmp_path / "c.json").write_text(json.dumps(config))
+    command = ["train", str(run.tmp_path / "c.json"), "--out", str(run.tmp_path / "out")]
+    assert main([*command, "--data-dir", str(home)]) == 1
+    assert "needs a quantised base" in capsys.readouterr().err
+    assert main([*command, "--data-dir", str(home), "--use-4bit"]) == 0
+    said = capsys.readouterr().out
+    sentence = r"Quantisation changed the weights by (\S+)%; LoftQ leaves (\S+)%"
+    found = re.search(sentence, said)
+    assert found
+    lost, left = map(float, found.groups())
+    assert 0 < left < lost < 15
 
 
 def test_settings_survive_json() -> None:

@@ -140,9 +140,9 @@ def test_wrong_tensors_of_the_reference_are_listed_at_once(tmp_path: Path) -> No
     ):
         with pytest.raises(AdapterError) as refusal:
             load()
-        assert "layers.0.self_attn.q_proj.lora_A.weight is missing" in str(refusal.value)
+        assert "layers.0.self_attn.q_proj.lora_A.weight (4×64) is missing" in str(refusal.value)
         assert "model.norm.weight is 3, not 64" in str(refusal.value)
-        assert "stray has no place" in str(refusal.value)
+        assert "stray (1) has no place" in str(refusal.value)
 
 
 def test_labels_in_another_order_are_refused(tmp_path: Path) -> None:

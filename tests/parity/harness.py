@@ -17,7 +17,6 @@ from lora_engine.config import LoraConfig
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject, merge
 from lora_engine.profile import ModelProfile, count_parameters
-from tests import tiny
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def reference_tensors(theirs: Any) -> dict[str, torch.Tensor]:
 def batch(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Token ids with labels that fit the model's task."""
     generator = torch.Generator().manual_seed(3)
-    ids = torch.randint(2, tiny.VOCABULARY, (3, 17), generator=generator)
+    ids = torch.randint(2, model.config.vocab_size, (3, 17), generator=generator)
     if profile_of(model).task == "classification":
         ids[:, -1] = model.config.eos_token_id or 1  # where T5 and BART look
         return {"input_ids": ids, "labels": torch.tensor([0, 1, 1])}

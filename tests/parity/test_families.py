@@ -30,8 +30,10 @@ FAMILIES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "mistral": ({}, ("q_proj", "v_proj")),
     "gemma": ({"head_dim": 16}, ("q_proj", "v_proj")),
     "gemma2": ({"head_dim": 16}, ("q_proj", "v_proj")),
+    "gemma3_text": ({"head_dim": 16}, ("q_proj", "v_proj")),
     "phi": ({}, ("q_proj", "v_proj")),
     "phi3": ({}, ("qkv_proj",)),
+    "gpt2": ({"n_embd": 64, "n_layer": 2, "n_head": 4}, ("c_attn",)),
     "gpt_neox": ({}, ("query_key_value",)),
     "bloom": ({"n_layer": 2, "n_head": 4}, ("query_key_value",)),
     "falcon": ({"bias": True}, ("query_key_value",)),
@@ -48,13 +50,14 @@ FAMILIES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "mixtral": ({"num_local_experts": 4}, ("q_proj", "v_proj")),
 }
+GPT2_DROPOUTS = ("attn_pdrop", "resid_pdrop", "embd_pdrop")
 MIXTURES = {"qwen2_moe", "qwen3_moe", "mixtral"}
 
 
 def make(family: str) -> PreTrainedModel:
     torch.manual_seed(0)
     config = CONFIG_MAPPING[family](**COMMON | FAMILIES[family][0])
-    for name in ("attention_dropout", "hidden_dropout", "dropout"):
+    for name in ("attention_dropout", "hidden_dropout", "dropout", *GPT2_DROPOUTS):
         if hasattr(config, name):
             setattr(config, name, 0.0)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()

@@ -14,7 +14,7 @@ from lora_engine import adapter
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.lora.inject import adapted, merge, remove
 from lora_engine.lora.inject import inject as inject_into
-from lora_engine.optimizer import parameter_groups
+from lora_engine.optimizers.adamw import parameter_groups
 from lora_engine.profile import count_parameters
 from tests import tiny
 from tests.parity.harness import (
@@ -48,6 +48,9 @@ METHODS = [
     Case("embedding", tiny.untied, {"target_modules": ["q_proj", "embed_tokens"]}),
     Case("embedding dora", tiny.untied, {"target_modules": ["embed_tokens"], "use_dora": True}),
     Case("untied head", tiny.untied, {"target_modules": ["lm_head", "v_proj"]}),
+    Case("resized vocabulary", tiny.resized,
+         {"target_modules": QV, "modules_to_save": ["lm_head"]}),
+    Case("resized embedding", tiny.resized, {"target_modules": ["embed_tokens", "lm_head"]}),
     Case("convolutions", tiny.convolutional, {"target_modules": ["first", "second", "last"]}),
     Case("convolutions dora", tiny.convolutional,
          {"target_modules": ["first", "second"], "use_dora": True}),

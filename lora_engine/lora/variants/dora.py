@@ -1,64 +1,15 @@
-"""How a frozen layer's output and its low-rank path become one: plain LoRA and DoRA."""
+"""DoRA: the magnitude of each output is learned apart from its direction."""
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
-
-from lora_engine.config import LoraConfig
 
 if TYPE_CHECKING:
     from lora_engine.lora.layers import LoRALayer
 
 
-class Variant(Protocol):
-    """One way of combining; adding a way is a class here and a line in ``variant_of``."""
-
-    saved_as: ClassVar[dict[str, str]]
-    """Names of a layer's own parameters → their names in an adapter file."""
-
-    def add_parameters(self, layer: "LoRALayer") -> None:
-        """Give ``layer`` the parameters that this variant needs beside A and B."""
-
-    def combine(self, layer: "LoRALayer", x: Tensor, out: Tensor) -> Tensor:
-        """The layer's output for input ``x`` and base output ``out``."""
-
-    def merged_weight(self, layer: "LoRALayer", weight: Tensor) -> Tensor:
-        """The weight (out × in, float32) that alone gives the combined output."""
-
-    def unmerged_weight(self, layer: "LoRALayer", weight: Tensor) -> Tensor:
-        """The inverse of ``merged_weight``."""
-
-    def forget(self) -> None:
-        """Drop what was kept for evaluation, because parameters or the mode have changed."""
-
-
-class Plain:
-    """``out + scaling · B(A(x))`` (Hu et al. 2021, equation 3)."""
-
-    saved_as: ClassVar[dict[str, str]] = {}
-
-    def add_parameters(self, layer: "LoRALayer") -> None:
-        """Nothing beside A and B."""
-
-    def combine(self, layer: "LoRALayer", x: Tensor, out: Tensor) -> Tensor:
-        """See ``Variant``."""
-        added: Tensor = layer.low_rank(x)
-        return out + added.to(out.dtype)
-
-    def merged_weight(self, layer: "LoRALayer", weight: Tensor) -> Tensor:
-        """See ``Variant``."""
-        return weight + layer.low_rank.delta_weight()
-
-    def unmerged_weight(self, layer: "LoRALayer", weight: Tensor) -> Tensor:
-        """See ``Variant``."""
-        return weight - layer.low_rank.delta_weight()
-
-    def forget(self) -> None:
-        """Nothing is kept."""
-
-
-class DoRA:
+class Kind:
     """``W' = m · (W + ΔW) / ‖W + ΔW‖`` (Liu et al. 2024, https://arxiv.org/abs/2402.09353, eq. 5).
 
     The magnitude m, one number an output, starts as ‖W‖ and is trained; the norm is a constant
@@ -144,8 +95,3 @@ def _as_output(layer: "LoRALayer", vector: Tensor) -> Tensor:
     if isinstance(layer.base_layer, nn.Conv1d | nn.Conv2d):
         return vector.view(1, -1, *(1,) * len(layer.base_layer.kernel_size))
     return vector
-
-
-def variant_of(lora: LoraConfig) -> Variant:
-    """A fresh variant object for one layer."""
-    return DoRA() if lora.use_dora else Plain()

@@ -4,7 +4,22 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from lora_engine.adapter import trained_tensors
+from lora_engine.config import TrainConfig
+
+
+def make(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser over everything that is trained in ``model``."""
+    return GaLoreAdamW(
+        trained_tensors(model).values(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        rank=config.lora.r,
+        update_gap=config.lora.galore_update_gap,
+        scale=config.lora.galore_scale,
+    )
 
 
 class GaLoreAdamW(torch.optim.Optimizer):

@@ -1,0 +1,1 @@
+"""The optimisers, a file each; its ``make`` gives one for an injected model."""

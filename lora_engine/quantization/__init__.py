@@ -1,0 +1,100 @@
+"""Frozen weights in 4 or 8 bits, by bitsandbytes (an optional extra), on CUDA and on the CPU.
+
+QLoRA (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314): the arithmetic in bf16 or float32,
+A and B in float32. Each kind is a file.
+"""
+
+from importlib.util import find_spec
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import BitsAndBytesConfig
+
+from lora_engine.errors import ModelError
+from lora_engine.inspection import fresh_heads
+from lora_engine.registry import QUANTIZATIONS, Quantization, code_of
+
+
+class Kind(Protocol):
+    """What the module of one kind of quantisation has."""
+
+    WEIGHT: str
+    """The class of its weights in bitsandbytes."""
+
+    def settings(self, kept: list[str], dtype: torch.dtype) -> BitsAndBytesConfig:
+        """What transformers needs to load a model whose layers ``kept`` stay as they are."""
+
+    def dequantized(self, layer: Any) -> Tensor:
+        """The weight of a layer in float32, out × in."""
+
+    def states(self, layer: Any) -> list[Tensor]:
+        """What a layer keeps beside its weight, to read it."""
+
+
+def quantization_settings(
+    kind: Quantization, dtype: torch.dtype, model: nn.Module
+) -> BitsAndBytesConfig:
+    """What transformers needs to load the linear layers of ``model`` (on the meta device) as
+    ``kind``; the head, and layers whose sides the CPU kernels cannot cut into blocks, stay.
+
+    Raises:
+        ModelError: bitsandbytes is not installed.
+    """
+    if find_spec("bitsandbytes") is None:
+        raise ModelError(
+            "Quantised bases need the package bitsandbytes: install it with "
+            "`pip install -c constraints.txt -e .[quantized]`, or choose no quantisation."
+        )
+    head, fresh = cast(Any, model).get_output_embeddings(), fresh_heads(model)
+    kept = [
+        path
+        for path, layer in model.named_modules()
+        if isinstance(layer, nn.Linear)
+        and (
+            layer is head
+            or path.partition(".")[0] in fresh
+            or layer.in_features % 64
+            or layer.out_features % 32
+        )
+    ]
+    found: BitsAndBytesConfig = code_of("quantization", kind).settings(kept, dtype)
+    return found
+
+
+def keep_trainable(model: nn.Module) -> None:
+    """Keep 4-bit layers from changing their layout at the first evaluation on a CPU.
+
+    bitsandbytes 0.50 repacks a weight there for a kernel that has no backward pass, so that a
+    model that was evaluated once would train with wrong gradients below it.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            cast(Any, module).support_avx512bf16_for_cpu = False
+
+
+def is_quantized(layer: nn.Module) -> bool:
+    """Whether a layer's weight is held in few bits."""
+    return _kind_of(layer) is not None
+
+
+def dequantized(layer: nn.Module) -> Tensor:
+    """The weight of a linear layer in float32, out × in; quantised or not."""
+    kind = _kind_of(layer)
+    return kind.dequantized(layer) if kind else cast(Tensor, cast(Any, layer).weight).float()
+
+
+def base_memory_mb(model: nn.Module) -> float:
+    """Memory of a model's parameters and buffers and of what quantisation keeps beside them (the
+    scale of each block or row), in MB of 10**6 bytes."""
+    kept = [*model.parameters(), *model.buffers()]
+    for layer in model.modules():
+        if kind := _kind_of(layer):
+            kept += kind.states(layer)
+    return sum(tensor.numel() * tensor.element_size() for tensor in kept) / 1e6
+
+
+def _kind_of(layer: nn.Module) -> Kind | None:
+    weight = type(getattr(layer, "weight", None)).__name__
+    kinds: list[Kind] = [code_of("quantization", name) for name in QUANTIZATIONS]
+    return next((kind for kind in kinds if weight == kind.WEIGHT), None)

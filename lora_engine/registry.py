@@ -1,0 +1,66 @@
+"""Every method by its name: the one place in which a new one is entered (no torch).
+
+A name's code is the module of the same name in the folder that is said here. It is imported only
+when it is used, so that the page and the queue know the methods by these lines alone.
+"""
+
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+
+class Training(NamedTuple):
+    """What a method trains, and by which optimiser."""
+
+    trains: Literal["pairs", "last layers", "everything"]
+    optimizer: str = "adamw"
+    """``optimizers/NAME.py``."""
+
+
+METHODS = {
+    "lora": Training("pairs"),
+    "freeze": Training("last layers"),
+    "full": Training("everything"),
+    "galore": Training("everything", "galore"),
+}
+"""``LoraConfig.method`` → what it trains."""
+
+VARIANTS: dict[str, tuple[str, ...]] = {"plain": (), "dora": ("lora_magnitude_vector",)}
+"""``lora/variants/NAME.py``, asked for by ``LoraConfig.use_NAME`` → the vectors that it trains
+beside A and B, with a number for each output."""
+
+STARTS = {
+    "kaiming": "",
+    "gaussian": "",
+    "orthogonal": "",
+    "pissa": r"(_niter_\d{1,2})?",
+    "loftq": "",
+}
+"""``lora/starts/NAME.py`` → what may follow the name in ``LoraConfig.init_lora_weights``."""
+
+QUANTIZATIONS = ("nf4", "int8")
+"""``quantization/NAME.py``, as ``TrainConfig.quantization`` has it."""
+
+if TYPE_CHECKING:
+    Method = str
+    Quantization = str
+else:
+    Method = Literal[*METHODS]
+    Quantization = Literal["none", *QUANTIZATIONS]
+
+
+def start_named(setting: str) -> tuple[str, str]:
+    """The start that ``init_lora_weights`` asks for, and what follows its name there.
+
+    Raises:
+        ValueError: there is no such start.
+    """
+    for name, more in STARTS.items():
+        if re.fullmatch(name + more, setting):
+            return name, setting.removeprefix(name)
+    raise ValueError(f"init_lora_weights must be {', '.join(STARTS)}, but is {setting!r}")
+
+
+def code_of(folder: str, name: str) -> Any:
+    """The module of a method, such as ``lora/variants/dora.py``."""
+    return import_module(f"lora_engine.{folder.replace('/', '.')}.{name}")

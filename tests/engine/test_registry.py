@@ -1,0 +1,129 @@
+"""A method is one file and one line of the registry: nothing else names it to be found."""
+
+import inspect
+import sys
+from pathlib import Path
+from typing import ClassVar, get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lora_engine import registry
+from lora_engine.config import LoraConfig, Method, Quantization, TrainConfig
+from lora_engine.errors import SettingsError
+from lora_engine.inspection import profile_model
+from lora_engine.lora.inject import adapted, inject
+from lora_engine.lora.layers import LoRALayer
+from lora_engine.optimizer import make_optimizer
+from lora_engine.profile import count_parameters
+from lora_engine.registry import METHODS, QUANTIZATIONS, STARTS, VARIANTS, code_of
+from lora_engine.table import tensor_table
+from tests import tiny
+
+ENGINE = Path(registry.__file__).parent
+FOLDERS = {
+    "lora/variants": tuple(VARIANTS),
+    "lora/starts": tuple(STARTS),
+    "quantization": QUANTIZATIONS,
+    "optimizers": tuple({method.optimizer for method in METHODS.values()}),
+}
+NEEDED = {
+    "lora/variants": {"Kind"},
+    "lora/starts": {"start"},
+    "quantization": {"WEIGHT", "settings", "dequantized", "states"},
+    "optimizers": {"make"},
+}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_line_has_its_file_and_every_file_its_line(folder: str) -> None:
+    files = {file.stem for file in (ENGINE / folder).glob("*.py")} - {"__init__", "base"}
+    assert files == set(FOLDERS[folder])
+    for name in files:
+        assert NEEDED[folder] <= vars(code_of(folder, name)).keys()
+
+
+def test_the_settings_are_those_of_the_registry() -> None:
+    assert get_args(Method) == tuple(METHODS)
+    assert get_args(Quantization) == ("none", *QUANTIZATIONS)
+    switches = {name.removeprefix("use_") for name in LoraConfig.model_fields if "use_" in name}
+    assert switches - {"rslora"} == VARIANTS.keys() - {"plain"}
+    with pytest.raises(SettingsError, match="method must be 'lora', 'freeze', 'full' or 'galore'"):
+        LoraConfig.parse({"method": "more"})
+    for wrong in ("pissa_niter_", "kaiming_2", "lofty"):
+        with pytest.raises(
+            SettingsError, match=f"init_lora_weights must be kaiming, .*, loftq, but is '{wrong}'"
+        ):
+            LoraConfig.parse({"init_lora_weights": wrong})
+
+
+def test_no_variant_is_named_in_the_layer() -> None:
+    """Variants are objects beside the layer, not branches inside it."""
+    source = inspect.getsource(LoRALayer).lower()
+    assert not [name for name in VARIANTS if name in source]
+
+
+def test_variants_save_what_the_registry_says() -> None:
+    for name, vectors in VARIANTS.items():
+        assert tuple(code_of("lora/variants", name).Kind.saved_as) == vectors
+
+
+class Doubling:
+    """Adds what the pair gives, times a number an output of its own."""
+
+    saved_as: ClassVar = {"lora_twice": "lora_twice"}
+
+    def add_parameters(self, layer: LoRALayer) -> None:
+        layer.lora_twice = nn.Parameter(torch.full((len(layer.stored()),), 2.0))
+
+    def combine(self, layer: LoRALayer, x: Tensor, out: Tensor) -> Tensor:
+        return out + layer.lora_twice * layer.low_rank(x)
+
+    def merged_weight(self, layer: LoRALayer, weight: Tensor) -> Tensor:
+        return weight + layer.lora_twice[:, None] * layer.low_rank.delta_weight()
+
+    def unmerged_weight(self, layer: LoRALayer, weight: Tensor) -> Tensor:
+        return weight - layer.lora_twice[:, None] * layer.low_rank.delta_weight()
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
+class File:
+    """Stands for lora/variants/doubling.py."""
+
+    Kind = Doubling
+
+
+def test_a_new_variant_needs_a_file_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is injected, counted, listed, trained and merged."""
+    monkeypatch.setitem(VARIANTS, "doubling", ("lora_twice",))
+    monkeypatch.setitem(sys.modules, "lora_engine.lora.variants.doubling", File)
+    monkeypatch.setattr(LoraConfig, "use_doubling", True, raising=False)
+    model = tiny.llama()
+    profile = profile_model(model, "x")
+    lora = LoraConfig(r=4, lora_dropout=0, target_modules=("q_proj",))
+    assert lora.variant == "doubling"
+    count = count_parameters(profile, lora)
+    rows = [row for row in tensor_table(profile, lora) if row.trainable]
+    inject(model, lora, profile)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert count.trainable == sum(p.numel() for p in trained) == 2 * (4 * 128 + 64)
+    assert sum("lora_twice" in row.name for row in rows) == 2
+    config = TrainConfig(base_model="x", dataset="y", lora=lora, learning_rate=0.05)
+    optimizer = make_optimizer(model, config)
+    ids = torch.arange(20)[None]
+    losses = []
+    for _ in range(3):
+        loss = model(ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[2] < losses[0]
+    with torch.no_grad():
+        apart = model(ids).logits
+        for _, layer in adapted(model):
+            layer.merge()
+        torch.testing.assert_close(model(ids).logits, apart, atol=1e-5, rtol=0)
