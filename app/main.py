@@ -47,8 +47,8 @@ class Page:
                 self.playground = PlaygroundTab(services)
         self._remember_tab(data, train, runs, playground)
         playground.select(
-            handler(self.playground.notice)(self.playground.refresh),
-            [self.playground.run],
+            handler(self.playground.notice)(self.playground.look_again),
+            self.playground.choice.inputs,
             self.playground.outputs(),
             **HIDDEN,
         )

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from app.comparing import Conversations
 from app.fields import TARGETS
 from app.html import notice
 from app.main import Page
@@ -83,7 +84,8 @@ def form(page: Page, **changes: Any) -> list[Any]:
 def finished(services: Services, dataset_id: str, name: str = "Done", **settings: Any) -> int:
     """A run that ended well, with something in place of its zip."""
     store = services.store
-    job = store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id, **settings), name)
+    given = {"base_model": STARTER, "dataset": dataset_id, **settings}
+    job = store.enqueue(TrainConfig.parse(given), name)
     store.claim("w", "cpu")
     store.record(job.id, "w", Progress(phase="training", step=2, total_steps=2, loss=1.0))
     store.job_dir(job.id).mkdir(parents=True)
@@ -301,8 +303,8 @@ def test_a_text_is_sorted_side_by_side(page: Page, services: Services, tmp_path:
     roles = {"text": "text", "label": "label"}
     run = finished(services, dataset, roles=roles)
     changes = tab.pick(run)
-    assert "The labels appear here" in changes[tab.adapted]
-    assert not changes[tab.decoding_box]["visible"]
+    assert "The labels appear here" in changes[tab.sides.adapted]["value"]
+    assert not changes[tab.controls.decoding_box]["visible"]
     assert not changes[tab.pair]["visible"]
     assert changes[tab.examples_list][0] == ("This is text number 0 here", "")
     assert tab.use_example(changes[tab.examples_list], click(id="0"))[tab.prompt].startswith("This")
@@ -311,9 +313,9 @@ def test_a_text_is_sorted_side_by_side(page: Page, services: Services, tmp_path:
         {"event": "done", "labels": ["glad", "sad"], "probabilities": [[0.5, 0.5], [0.9, 0.1]]},
     ]
     steps = ask(page, run, "What a day")
-    told = next(step for step in steps if tab.adapted in step)
-    assert "90.0%" in told[tab.adapted]
-    assert "50.0%" in told[tab.base]
+    told = next(step for step in steps if tab.sides.adapted in step)
+    assert "90.0%" in told[tab.sides.adapted]
+    assert "50.0%" in told[tab.sides.base]
     _, rows = script.asked[0]
     assert [row["adapter"] is None for row in rows] == [True, False]
     assert rows[1]["text"] == "What a day"
@@ -391,10 +393,11 @@ def test_a_fresh_page_shows_the_run_at_work(
 # Playground
 
 
-def ask(page: Page, run: int | None, prompt: str, *, seed: int = 0) -> list[dict[Any, Any]]:
+def ask(
+    page: Page, run: int | None, prompt: str, *, others: tuple[int, ...] = (), seed: int = 0
+) -> list[dict[Any, Any]]:
     tab = page.playground
-    said = tab.start_over()[tab.said]
-    guarded = tab.guarded_ask(run, prompt, None, said, 0, 64, 1, seed, "")
+    guarded = tab.guarded_ask(run, list(others), prompt, None, Conversations(), 0, 64, 1, seed, "")
     return list(guarded)
 
 
@@ -412,15 +415,15 @@ def test_both_answers_stream_and_the_conversation_goes_on(
     ]  # fmt: skip
     steps = ask(page, run, "Hi?")
     assert any("Loading the model" in str(step.get(tab.notice, "")) for step in steps)
-    assert any("Ahoy" in step.get(tab.adapted, "") for step in steps[:-2])
+    assert any("Ahoy" in step.get(tab.sides.adapted, "") for step in steps[:-2])
     last = {key: value for step in steps for key, value in step.items()}
-    assert "Hello." in last[tab.base]
-    assert "Ahoy!" in last[tab.adapted]
+    assert "Hello." in last[tab.sides.base]
+    assert "Ahoy!" in last[tab.sides.adapted]
     assert "clearly" in last[tab.badge]
     assert last[tab.prompt] == ""
     assert last[tab.send]["interactive"]
     assert not last[tab.stop]["interactive"]
-    assert last[tab.said].adapted == (
+    assert last[tab.said].sides[1] == (
         Turn(role="user", content="Hi?"), Turn(role="assistant", content="Ahoy!"),
     )  # fmt: skip
     [(model, rows, options, divergence)] = script.asked
@@ -428,6 +431,65 @@ def test_both_answers_stream_and_the_conversation_goes_on(
     assert [bool(row["adapter"]) for row in rows] == [False, True]
     assert options == {"max_new_tokens": 64, "temperature": 0, "seed": 0}
     assert divergence is True
+
+
+def test_base_and_four_adapters_answer_in_columns_of_their_own(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab, script = page.playground, services.generator
+    assert isinstance(script, Script)
+    runs = [finished(services, dataset_id, f"Run {letter}") for letter in "ABCDE"]
+    elsewhere = finished(services, dataset_id, "Other base", base_model="another")
+    offered = tab.pick(runs[0])
+    assert offered[tab.choice.others_box]["visible"]
+    assert [each for _, each in offered[tab.choice.others]["choices"]] == runs[:0:-1]
+    assert not tab.pick(elsewhere)[tab.choice.others_box]["visible"]
+
+    chosen = tab.start_over(runs[0], runs[1:4])
+    shown = [chosen[column]["visible"] for column in tab.sides.columns]
+    assert shown == [True] * 5
+    assert "Run D" in chosen[tab.sides.columns[4]]["value"]
+    assert chosen[tab.send] == "Send to all 5"
+    fewer = tab.start_over(runs[0], runs[1:2])
+    assert [fewer[column]["visible"] for column in tab.sides.columns] == [True] * 3 + [False] * 2
+
+    script.events = [
+        {"event": "text", "row": 4, "text": "from the last"},
+        {"event": "done", "texts": list("vwxyz"), "divergence": 0.4,
+         "divergences": [None, 0.4, 0.0, 0.01, 2.0], "tokens_per_second": 20.0, "stopped": False},
+    ]  # fmt: skip
+    steps = ask(page, runs[0], "Hi?", others=tuple(runs[1:4]))
+    assert any("from the last" in step.get(tab.sides.columns[4], "") for step in steps)
+    last = {key: value for step in steps for key, value in step.items()}
+    for column, answer in zip(tab.sides.columns, "vwxyz", strict=True):
+        assert f">{answer}<" in last[column]
+    notes = ("", "clearly changes", "practically nothing", "slightly", "very much")
+    for column, note in zip(tab.sides.columns, notes, strict=True):
+        assert note in last[column]
+    assert "side-note" not in last[tab.sides.base]
+    [(_, rows, _, _)] = script.asked
+    files = [str(services.store.adapter_zip(run)) for run in runs[:4]]
+    assert [row["adapter"] for row in rows] == [None, *files]
+
+    refused = ask(page, runs[0], "Hi?", others=tuple(runs[1:]))
+    assert "at most 3" in refused[-1][tab.notice]
+    mixed = ask(page, runs[0], "Hi?", others=(elsewhere,))
+    assert any("on one base model" in step.get(tab.notice, "") for step in mixed)
+
+
+def test_what_was_said_outlives_another_tab(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab = page.playground
+    first = finished(services, dataset_id)
+    newer = finished(services, dataset_id, "Newer")
+    again = tab.look_again(first, [])
+    assert tab.said not in again
+    assert tab.sides.base not in again
+    assert again[tab.choice.run]["value"] == first
+    assert [each for _, each in again[tab.choice.others]["choices"]] == [newer]
+    services.store.delete(first)
+    assert tab.look_again(first, [])[tab.choice.run]["value"] == newer
 
 
 def test_a_failed_answer_gives_the_message_back(
@@ -467,7 +529,7 @@ def test_examples_come_from_the_runs_data(page: Page, services: Services, datase
     assert used == {tab.prompt: "What is 20?", tab.pair: ""}
     assert tab.use_example(prompts, click(id="9")) == {}
     services.library.remove(dataset_id)
-    assert tab.pick(shown[tab.run]["value"])[tab.examples] == ""
+    assert tab.pick(shown[tab.choice.run]["value"])[tab.examples] == ""
 
 
 # What may go wrong anywhere

@@ -85,9 +85,11 @@ def job(**changes: Any) -> Job:
         runs_view.status_html([job(name=EVIL)], False),
         runs_view.log_html(EVIL),
         runs_view.settings_html(job(config=TrainConfig(base_model=EVIL, dataset=EVIL))),
-        playground_view.side_html(True, [Turn(role="user", content=EVIL)], EVIL),
+        playground_view.side_html(
+            playground_view.Head(EVIL, EVIL), [Turn(role="user", content=EVIL)], EVIL
+        ),
         playground_view.examples_html([(EVIL, EVIL)]),
-        playground_view.labels_html(True, {EVIL: 0.5}),
+        playground_view.labels_html(playground_view.ADAPTED, {EVIL: 0.5}),
         notice("error", EVIL),
     ],
 )
