@@ -11,6 +11,7 @@ import pytest
 
 from app.comparing import Conversations
 from app.fields import TARGETS
+from app.guard import handler
 from app.html import notice
 from app.main import Page
 from app.services import Services
@@ -191,7 +192,7 @@ def test_a_long_file_that_fails_gives_the_place_back(
 def test_counts_follow_the_form(page: Page, dataset_id: str) -> None:
     train = page.train
     page.services.profile(STARTER)
-    changes = train.recount(dataset_id, STARTER, *form(page))
+    changes = train.recount(True, dataset_id, STARTER, *form(page))
     assert "460,800" in changes[train.layout.counts]
     assert "40 rows" not in changes[train.layout.estimate]
     assert "36 rows" in changes[train.layout.estimate]
@@ -203,11 +204,58 @@ def test_counts_follow_the_form(page: Page, dataset_id: str) -> None:
 
 
 def test_a_bad_value_is_said_next_to_its_field_only(page: Page, dataset_id: str) -> None:
-    changes = page.train.recount(dataset_id, STARTER, *form(page, **{"lora.r": 0}))
+    changes = page.train.recount(True, dataset_id, STARTER, *form(page, **{"lora.r": 0}))
     problems = {name: changes[drawn.problem] for name, drawn in page.train.layout.fields.items()}
     assert "must be at least 1" in problems.pop("lora.r")
     assert set(problems.values()) == {""}
     assert page.train.layout.counts not in changes
+
+
+def test_a_page_that_is_not_restored_yet_forgets_nothing(page: Page, dataset_id: str) -> None:
+    train, values = page.train, form(page)
+    early = train.recount(False, dataset_id, STARTER, *values)
+    assert "460,800" in early[train.layout.counts]
+    assert page.memory.form not in early
+    remembered = {"base_model": STARTER, "lora.r": 32}
+    back = page.restore("train", dataset_id, 0, remembered)
+    assert back[train.layout.restored] is True
+    assert back[page.memory.form]["lora.r"] == 32
+    late = train.recount(True, dataset_id, STARTER, *values)
+    assert late[page.memory.form]["lora.r"] == 8
+
+
+def test_a_bad_value_is_told_with_the_fields_label(page: Page, dataset_id: str) -> None:
+    values = form(page, **{"lora.loraplus_lr_ratio": 0})
+    changes = page.train.recount(True, dataset_id, STARTER, *values)
+    said = changes[page.train.layout.fields["lora.loraplus_lr_ratio"].problem]
+    assert "LoRA+ ratio must be at least 1" in said
+
+
+def test_every_tensor_is_listed_before_and_after(page: Page, dataset_id: str) -> None:
+    panel, values = page.train.tensors, form(page, **{"lora.r": 4})
+
+    def table(when: str, part: str = "", only: bool = False) -> str:
+        drawn = panel.draw(True, when, part, only, dataset_id, STARTER, *values)
+        return str(drawn[panel.table])
+
+    before = table("before", "layers.3.self_attn.q_proj")
+    assert "model.layers.3.self_attn.q_proj.weight" in before
+    assert "lora_A" not in before
+    after = table("after", "layers.3.self_attn.q_proj")
+    assert "4 × 576" in after
+    assert after.count('<tr class="trained">') == 2
+    assert after.count('<tr class="frozen">') == 1
+    assert '<tr class="frozen">' not in table("after", only=True)
+    assert "230,400" in table("after"), "what is trained with r = 4 on q and v"
+    assert "No tensor has such a name" in table("after", "nothing like this")
+    assert panel.draw(False, "after", "", False, dataset_id, STARTER, *values) == {}
+
+
+def test_a_table_that_cannot_be_made_is_a_sentence(page: Page, dataset_id: str) -> None:
+    panel, values = page.train.tensors, form(page, **{"lora.r": 0})
+    guarded = handler(panel.notice)(panel.draw)
+    said = guarded(True, "after", "", False, dataset_id, STARTER, *values)[panel.notice]
+    assert "must be at least 1" in said
 
 
 def test_choosing_a_model_offers_its_modules(
@@ -251,7 +299,7 @@ def test_labelled_texts_are_shown_and_choose_their_model(
     assert changes[layout.fields[TARGETS].control]["value"] == ["query", "value"]
     # two labels are 74,498; a third adds a row of 384 weights and a bias to the head
     assert f"{74_498 + 385:,}" in changes[layout.counts]
-    assert changes[layout.fields["class_weights"].box]["visible"]
+    assert changes[layout.fields["class_weights"].box]["elem_classes"] == ["field"]
     back = page.train.pick_data("", "all-minilm-l6-v2", *form(page))
     assert back[layout.model]["value"] == STARTER
 
@@ -259,7 +307,7 @@ def test_labelled_texts_are_shown_and_choose_their_model(
 def test_data_and_model_that_do_not_go_together_are_told(
     page: Page, services: Services, dataset_id: str
 ) -> None:
-    changes = page.train.recount(dataset_id, "all-minilm-l6-v2", *form(page))
+    changes = page.train.recount(True, dataset_id, "all-minilm-l6-v2", *form(page))
     assert "reads texts and cannot write" in changes[page.train.layout.model_notice]
     refused = page.train.start_run("", dataset_id, "all-minilm-l6-v2", *form(page))
     assert "cannot write" in refused[page.train.layout.model_notice]
@@ -280,19 +328,21 @@ def test_only_the_fields_of_a_method_are_shown(
 ) -> None:
     fields = page.train.layout.fields
     changes = page.train.pick_method(dataset_id, STARTER, *form(page, **{"lora.method": method}))
-    assert changes[fields[shown].box]["visible"]
-    assert not changes[fields[hidden].box]["visible"]
+    assert changes[fields[shown].box]["elem_classes"] == ["field"]
+    assert changes[fields[hidden].box]["elem_classes"] == ["field", "off"]
 
 
 def test_what_this_machine_lacks_is_said_at_its_field(page: Page, dataset_id: str) -> None:
     fields = page.train.layout.fields
-    changes = page.train.recount(dataset_id, STARTER, *form(page, start_from="/no/such/adapter"))
+    changes = page.train.recount(
+        True, dataset_id, STARTER, *form(page, start_from="/no/such/adapter")
+    )
     assert "There is no adapter at /no/such/adapter" in changes[fields["start_from"].problem]
 
 
 def test_a_choice_that_is_gone_is_passed_over(page: Page, dataset_id: str) -> None:
     values = form(page, **{TARGETS: ["q_proj", "query", "v_proj"]})
-    changes = page.train.recount(dataset_id, STARTER, *values)
+    changes = page.train.recount(True, dataset_id, STARTER, *values)
     assert "460,800" in changes[page.train.layout.counts]
 
 
@@ -538,8 +588,6 @@ def test_examples_come_from_the_runs_data(page: Page, services: Services, datase
 def test_unexpected_errors_are_a_general_sentence(
     page: Page, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from app.guard import handler
-
     def broken() -> dict[Any, Any]:
         raise ZeroDivisionError("secret detail")
 
