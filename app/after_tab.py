@@ -123,8 +123,10 @@ class AfterPanel:
     def offer_others(self, run: int) -> Updates:
         """The runs that this one could be added to, as they are now."""
         job = self._job(run)
-        others = list(making.others(self.services, job)) if job else []
-        choices = [(f"{each.name} (#{each.id})", each.id) for each in others]
+        others = making.others(self.services, job) if job and making.can_be_added(job) else ()
+        choices = [
+            (f"{each.name} (#{each.id})", each.id) for each in others if making.can_be_added(each)
+        ]
         return {
             self.combine_none: gr.update(visible=not choices),
             self.combine_box: gr.update(visible=bool(choices)),

@@ -15,6 +15,8 @@ from lora_engine.errors import WorkbenchError
 
 NOTHING, SLIGHT, CLEAR = 0.001, 0.05, 1.0
 """Bounds of the mean KL, in nats per token, between one wording and the next."""
+LEAST = 0.0001
+"""A mean KL below this is rounding."""
 EXAMPLE_ROWS = 200
 MAX_EXAMPLES = 4
 MAX_LABELS = 10
@@ -58,7 +60,9 @@ def heads(jobs: Sequence[Job]) -> list[Head]:
 def _how(job: Job) -> str:
     """A run's method in a word or two."""
     lora = job.config.lora
-    return words.RANK.format(r=lora.r) if lora.method == "lora" else lora.method
+    if lora.method != "lora":
+        return str(lora.method)
+    return words.RANK.format(r=lora.r) + (words.WITH_DORA if lora.use_dora else "")
 
 
 def side_html(head: Head, turns: Sequence[Turn], partial: str | None = None, note: str = "") -> str:
@@ -142,6 +146,8 @@ def _degree(divergence: float) -> int:
 
 
 def _value(divergence: float) -> str:
+    if divergence < LEAST:
+        return words.DIVERGENCE_LEAST.format(least=LEAST)
     return f"{divergence:.2g}" if divergence < 0.1 else f"{divergence:.2f}"
 
 

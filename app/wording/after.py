@@ -49,6 +49,12 @@ COMBINE_NONE = "Choose another finished run on the same base model first."
 COMBINE_NONE_YET = "There is no other finished run on this base model yet."
 COMBINE_SOME = "Choose 2 to {most} runs, and one weight for each."
 COMBINE_BASES = "Only adapters of one base model can be added up, but these are for {bases}."
+COMBINE_MORE = (
+    "“{name}” (run {job}) holds more than low-rank pairs (DoRA or bias vectors), and only pairs "
+    "can be added up: choose another run."
+)
+COMBINED_PART = "{weight} × “{name}” (run {job})"
+COMBINED = "{sum} in rank {r}: {kept} of the sum is kept."
 COMBINED_NAME = "Runs {jobs} combined"
 BRING_TITLE = "Bring an adapter"
 BRING_HINT = (

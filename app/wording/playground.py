@@ -13,6 +13,7 @@ NO_ADAPTER = "Run {job} has no adapter yet."
 BASE = "Base model"
 ADAPTED = "With your adapter"
 RANK = "rank {r}"
+WITH_DORA = ", DoRA"
 RUN_HINT = "run {job}, {how}"
 BASE_HINT = "as it was before the training"
 ADAPTED_HINT = "the same model with what it learned"
@@ -64,6 +65,7 @@ DIVERGENCE_SHORT = (
     "clearly changes it",
     "changes it very much",
 )
+DIVERGENCE_LEAST = "below {least}"
 DIVERGENCE_OF = "{said} (KL {value})"
 DIVERGENCE_MEANING = "Mean distance of the two models over the first answer tokens, in nats."
 SPEED = "{value} tokens/s"

@@ -582,6 +582,62 @@ def test_examples_come_from_the_runs_data(page: Page, services: Services, datase
     assert tab.pick(shown[tab.choice.run]["value"])[tab.examples] == ""
 
 
+# After training
+
+
+def test_after_training_is_there_for_an_adapter(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    after = page.runs.after
+    run = finished(services, dataset_id)
+    shown = after.show(run)
+    assert shown[after.panel]["visible"]
+    assert shown[after.combine_none]["visible"]
+    other = finished(services, dataset_id, "Other")
+    finished(services, dataset_id, "DoRA", lora={"use_dora": True})
+    offered = after.offer_others(run)
+    assert offered[after.combine_box]["visible"]
+    assert offered[after.other]["choices"] == [(f"Other (#{other})", other)]
+    whole = finished(services, dataset_id, "Whole", lora={"method": "full"})
+    assert not after.show(whole)[after.panel]["visible"]
+    assert not after.show(0)[after.panel]["visible"]
+
+
+def test_long_work_is_told_at_its_own_place(
+    page: Page, services: Services, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = page.runs.after
+    run = finished(services, dataset_id)
+    made = services.store.get(finished(services, dataset_id, "Made"))
+    monkeypatch.setattr("app.making.shrink", lambda *_: (made, {"sentence": "From rank 8 to 2."}))
+    steps = list(after.make_smaller(run, 2))
+    assert 'role="progressbar"' in steps[0][after.shrink_place]
+    said = steps[-1][after.shrink_place]
+    assert "From rank 8 to 2." in said
+    assert f'data-id="{made.id}"' in said
+    assert after.run not in steps[-1], "the chosen run stays"
+    assert after.open_made(click(id=str(made.id))) == {after.run: made.id}
+    refused = list(handler(after.shrink_place)(after.make_smaller)(run, None))
+    assert "Type the new rank" in refused[-1][after.shrink_place]
+
+    monkeypatch.setattr(
+        "app.making.export", lambda *_: (services.home / "merged", {"sentence": "Made."})
+    )
+    exported = list(after.export_merged(run))[-1]
+    assert "merged" in exported[after.exported]
+
+
+def test_training_goes_on_from_an_adapter(page: Page, services: Services, dataset_id: str) -> None:
+    run = finished(services, dataset_id, "Done", lora={"r": 4})
+    changes = page.train_further(run, dataset_id)
+    fields = page.train.layout.fields
+    start = changes[fields["start_from"].control]
+    assert start["value"] == str(services.store.adapter_zip(run))
+    assert changes[fields["lora.r"].control] == 4
+    assert "goes on from “Done”" in changes[page.train.layout.notice]
+    assert changes[page.memory.tab] == "train"
+
+
 # What may go wrong anywhere
 
 
