@@ -91,7 +91,7 @@ def labels_html(head: Head, chances: Mapping[str, float] | Sequence[str]) -> str
 def _side(head: Head, body: str, note: str = "") -> str:
     kind = "adapted" if head.adapted else "base"
     return (
-        f'<section class="side-by-side {kind}" aria-label="{text(head.title)}">'
+        f'<section class="side-by-side {kind}">'
         f'<header><h3>{text(head.title)}</h3><span class="hint">{text(head.hint)}</span></header>'
         f'<div class="dialogue" tabindex="0" aria-live="polite">{body}</div>{note}</section>'
     )
