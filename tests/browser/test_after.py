@@ -10,11 +10,9 @@ from tests.browser import steps
 from tests.browser.conftest import NARROW, Workshop
 
 
-def short_run(page: Page, workshop: Workshop, name: str, r: int) -> None:
-    """A finished run of a few updates on the tiny model."""
-    steps.bring(page, workshop.table)
-    page.locator("#to-train").click()
-    steps.choose_model(page, workshop.model)
+def short_run(page: Page, name: str, r: int) -> None:
+    """A finished run with the form as it is."""
+    steps.go_to(page, "Train")
     steps.set_number(page, "Rank r", r)
     steps.start(page, name)
     steps.wait_for_status(page, "Finished")
@@ -29,8 +27,11 @@ def open_run(page: Page, name: str) -> None:
 def test_what_can_be_done_with_finished_adapters(
     page: Page, workshop: Workshop, tmp_path: Path
 ) -> None:
-    short_run(page, workshop, "First adapter", 8)
-    short_run(page, workshop, "Second adapter", 4)
+    steps.bring(page, workshop.table)
+    page.locator("#to-train").click()
+    steps.choose_model(page, workshop.model)
+    short_run(page, "First adapter", 8)
+    short_run(page, "Second adapter", 4)
     page.get_by_role("button", name="After training").click()
 
     page.get_by_role("button", name="Measure the ranks").click()
