@@ -1,9 +1,13 @@
-"""A rank report as HTML."""
+"""What came of the work after training, as HTML: a rank report, new runs, exported files."""
 
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from app.clock import file_size
 from app.html import muted, text
 from app.wording import after as words
+from jobs.job import Job
 
 MOST_MODULES = 400
 
@@ -15,8 +19,8 @@ def ranks_html(report: dict[str, Any]) -> str:
     rows = "".join(_module(module) for module in modules)
     return (
         f'<p class="learn">{text(report["sentence"])}</p>{notes}{_kept(report)}'
-        f'<p class="legend"><i class="r90"></i>{text(words.RANKS_BAR)} '
-        f'<i class="r99"></i>{text(words.RANKS_MORE)}</p>'
+        f'<p class="legend"><span><i class="r90"></i>{text(words.RANKS_BAR)}</span>'
+        f'<span><i class="r99"></i>{text(words.RANKS_MORE)}</span></p>'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text(words.RANKS_TITLE)}">'
         f'<ul class="ranks">{rows}</ul></div>'
     )
@@ -25,9 +29,10 @@ def ranks_html(report: dict[str, Any]) -> str:
 def _kept(report: dict[str, Any]) -> str:
     """Columns, one a rank: the share of all energy that this rank would keep."""
     kept = report["kept"]
+    said = (words.RANK_KEEPS.format(rank=n, share=f"{each:.1%}") for n, each in enumerate(kept, 1))
     columns = "".join(
-        f'<i style="height:{100 * share:.1f}%" title="rank {rank}: {share:.1%}"></i>'
-        for rank, share in enumerate(kept, 1)
+        f'<i style="height:{100 * share:.1f}%" title="{text(sentence)}"></i>'
+        for share, sentence in zip(kept, said, strict=True)
     )
     return (
         f'<figure class="kept"><figcaption>{text(words.RANKS_KEPT)}</figcaption>'
@@ -46,3 +51,24 @@ def _module(module: dict[str, Any]) -> str:
         f'<i class="r99" style="width:{100 * module["rank_99"] / r:.1f}%"></i>'
         f'<i class="r90" style="width:{100 * module["rank_90"] / r:.1f}%"></i></span></li>'
     )
+
+
+def made_html(job: Job, found: dict[str, Any]) -> str:
+    """A new run came of it: what was measured, and a way to it."""
+    return (
+        '<div class="notice success" role="status"><span class="mark" aria-hidden="true"></span>'
+        f"<span>{text(found['sentence'])} {text(words.MADE.format(job=job.id))} "
+        f'<button type="button" class="link" data-action="open" data-id="{job.id}">'
+        f"{text(words.OPEN_MADE)}</button></span></div>"
+    )
+
+
+def exported_html(job: Job, form: str, path: Path, found: dict[str, Any]) -> str:
+    """Where the exported file or folder is."""
+    if form == "gguf":
+        label = words.GGUF_LINK.format(size=file_size(path.stat().st_size))
+        address = quote(f"adapters/{job.id}.gguf.zip")
+        where = f'<a class="button" href="{address}" download>{text(label)}</a>'
+    else:
+        where = muted(words.MERGED_WHERE.format(path=path))
+    return f"<p>{text(found['sentence'])}</p>{where}"

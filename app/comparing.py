@@ -1,4 +1,4 @@
-"""Base and adapted answers to the same message, through the generation child."""
+"""Answers of the base and of adapters to the same message, through the generation child."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,41 +29,63 @@ class AnswerOptions(Settings):
 class Conversations:
     """What was said on each side so far; the sides share the person's turns only."""
 
-    base: tuple[Turn, ...] = ()
-    adapted: tuple[Turn, ...] = ()
+    sides: tuple[tuple[Turn, ...], ...] = ((), ())
+    """The base's first, then one an adapter."""
+
+    @classmethod
+    def begin(cls, adapters: int) -> "Conversations":
+        """Nothing said yet, to the base and to so many adapters."""
+        return cls(((),) * (adapters + 1))
 
     def ask(self, prompt: str) -> "Conversations":
-        """Both sides with the person's next turn."""
+        """Every side with the person's next turn."""
         turn = Turn(role="user", content=prompt)
-        return Conversations((*self.base, turn), (*self.adapted, turn))
+        return Conversations(tuple((*side, turn) for side in self.sides))
 
     def answered(self, texts: Sequence[str]) -> "Conversations":
-        """Both sides with the model's next turn."""
-        base, adapted = (Turn(role="assistant", content=each) for each in texts)
-        return Conversations((*self.base, base), (*self.adapted, adapted))
+        """Every side with the model's next turn."""
+        turns = [Turn(role="assistant", content=each) for each in texts]
+        return Conversations(
+            tuple((*side, turn) for side, turn in zip(self.sides, turns, strict=True))
+        )
 
 
 def answer(
-    services: Services, job: Job, asked: Conversations, system: str, options: AnswerOptions
+    services: Services,
+    jobs: Sequence[Job],
+    asked: Conversations,
+    system: str,
+    options: AnswerOptions,
 ) -> Iterator[dict[str, Any]]:
-    """The generation child's events while both sides answer; row 0 is the base.
+    """The generation child's events while all sides answer; row 0 is the base.
+
+    ``jobs`` are runs on one base model, as many as ``asked`` has sides beside the base's.
 
     Raises:
-        AdapterError: the run has no adapter.
+        AdapterError: a run has no adapter, or they are for different base models.
         GenerationError: the child cannot answer.
     """
-    adapter = adapter_of(services, job)
+    base = one_base(jobs)
+    adapters = [None, *(str(adapter_of(services, job)) for job in jobs)]
     rows: list[dict[str, Any]] = [
-        {"adapter": None, "strength": 1.0, "messages": _messages(asked.base, system)},
         {
-            "adapter": str(adapter),
-            "strength": options.strength,
-            "messages": _messages(asked.adapted, system),
-        },
+            "adapter": adapter,
+            "strength": options.strength if adapter else 1.0,
+            "messages": _messages(said, system),
+        }
+        for adapter, said in zip(adapters, asked.sides, strict=True)
     ]
     decoding = options.to_json()
     del decoding["strength"]
-    yield from services.generator.answer(job.config.base_model, rows, decoding, divergence=True)
+    yield from services.generator.answer(base, rows, decoding, divergence=True)
+
+
+def one_base(jobs: Sequence[Job]) -> str:
+    """The base model of all these runs; raises AdapterError where they have several."""
+    bases = {job.config.base_model for job in jobs}
+    if len(bases) != 1:
+        raise AdapterError(words.SEVERAL_BASES)
+    return bases.pop()
 
 
 def sorts(job: Job) -> bool:
@@ -80,20 +102,23 @@ def adapter_of(services: Services, job: Job) -> Path:
 
 
 def judge(
-    services: Services, job: Job, question: str, pair: str, strength: float
+    services: Services, jobs: Sequence[Job], question: str, pair: str, strength: float
 ) -> Iterator[dict[str, Any]]:
-    """The generation child's events while both sides sort a text; row 0 is the base.
+    """The generation child's events while all sides sort a text; row 0 is the base.
 
     Raises:
-        AdapterError: the run has no adapter.
+        AdapterError: a run has no adapter, or they are for different base models.
         GenerationError: the child cannot answer.
     """
-    asked = {"text": question, "text_pair": pair}
+    base, asked = one_base(jobs), {"text": question, "text_pair": pair}
     rows: list[dict[str, Any]] = [
         {"adapter": None, "strength": 1.0, **asked},
-        {"adapter": str(adapter_of(services, job)), "strength": strength, **asked},
+        *(
+            {"adapter": str(adapter_of(services, job)), "strength": strength, **asked}
+            for job in jobs
+        ),
     ]
-    yield from services.generator.classify(job.config.base_model, rows)
+    yield from services.generator.classify(base, rows)
 
 
 def judge_at_once(
@@ -101,7 +126,7 @@ def judge_at_once(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Label → probability by base and adapted model; a tab in the text divides a pair."""
     found: dict[str, Any] = {"labels": [], "probabilities": [[], []]}
-    for event in judge(services, job, question, "", strength):
+    for event in judge(services, [job], question, "", strength):
         if event["event"] == "done":
             found = event
     base, adapted = (dict(zip(found["labels"], p, strict=True)) for p in found["probabilities"])
@@ -118,7 +143,7 @@ def answer_at_once(
 ) -> tuple[str, str]:
     """The base's and the adapted model's whole answers to one message."""
     texts = ["", ""]
-    for event in answer(services, job, Conversations().ask(prompt), "", options):
+    for event in answer(services, [job], Conversations().ask(prompt), "", options):
         if event["event"] == "done":
             texts = event["texts"]
     return texts[0], texts[1]

@@ -24,7 +24,10 @@ def megabytes_text(megabytes: float) -> str:
 
 
 def counts_html(counts: ParameterCount, lora: LoraConfig) -> str:
-    """Trainable, total, share, size of the adapter, and a bar a target module."""
+    """Trainable, total, share, size of the adapter, and a bar a target module.
+
+    A narrow window shows the most of it once more at its foot, in sight of every control.
+    """
     of_total = words.OF_TOTAL.format(
         percent=percent_text(counts.percent), total=f"{counts.total:,}"
     )
@@ -34,6 +37,11 @@ def counts_html(counts: ParameterCount, lora: LoraConfig) -> str:
     if pairs:
         name, root = (words.SCALING_ROOT, 0.5) if lora.use_rslora else (words.SCALING, 1)
         facts += fact(name, f"{lora.lora_alpha / lora.r**root:.4g}")
+    bar = words.COUNT_BAR.format(
+        trainable=f"{counts.trainable:,}",
+        percent=percent_text(counts.percent),
+        size=megabytes_text(counts.adapter_mb),
+    )
     return (
         '<div class="counts"><p class="big" data-count="trainable">'
         f"<strong>{counts.trainable:,}</strong> {text(words.TRAINABLE)}</p>"
@@ -41,6 +49,7 @@ def counts_html(counts: ParameterCount, lora: LoraConfig) -> str:
         f'<i style="width:{_width(counts.percent)}"></i></div>'
         f'<p class="of" data-count="total">{text(of_total)}</p>'
         f'<dl class="facts">{facts}</dl>{_bars(counts, lora)}</div>'
+        f'<p class="count-bar" aria-hidden="true">{text(bar)}</p>'
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.conversation import samples_html
-from app.html import empty_state, fact, heading, muted, plural, text
+from app.html import fact, heading, muted, plural, text
 from app.wording import data as words
 from lora_engine.data.labels import remarks
 from lora_engine.data.nouns import Dataset, Problem, Sample
@@ -58,12 +58,11 @@ def view(dataset: Dataset, samples: Sequence[Sample]) -> DatasetView:
 
 def summary_html(dataset: Dataset) -> str:
     """Name, counts and one sentence on what is learned."""
-    left_out = plural(dataset.problem_count, "row left out", "rows left out")
     facts = "".join(
         (
             fact("Rows to learn from", f"{dataset.rows:,}"),
             fact("Rows in the file", f"{dataset.total_rows:,}"),
-            fact("Problems", left_out if dataset.problem_count else "none"),
+            _problems_fact(dataset),
             fact("File", file_kind(dataset)),
         )
     )
@@ -73,6 +72,17 @@ def summary_html(dataset: Dataset) -> str:
         f'<section class="summary"><h2>{text(dataset.name)}</h2>'
         f'<p class="learn">{text(learn_sentence(dataset.roles))}</p>'
         f'<dl class="facts">{facts}</dl>{notes}{balance_html(dataset)}</section>'
+    )
+
+
+def _problems_fact(dataset: Dataset) -> str:
+    """How many rows are left out, with a way to the reasons."""
+    if not dataset.problem_count:
+        return fact(words.PROBLEMS, words.NO_PROBLEMS)
+    left_out = plural(dataset.problem_count, *words.LEFT_OUT)
+    return (
+        f'<div class="fact"><dt>{text(words.PROBLEMS)}</dt>'
+        f'<dd><a href="#problems">{text(left_out)}</a></dd></div>'
     )
 
 
@@ -201,5 +211,9 @@ def _card(dataset: Dataset, chosen: str) -> str:
 
 
 def nothing_html() -> str:
-    """What stands in the summary's place before a data set is chosen."""
-    return empty_state(words.NOTHING_TITLE, words.NOTHING_HINT)
+    """What stands in the summary's place before there is a data set: the way ahead."""
+    steps = "".join(
+        f"<li><strong>{text(name)}</strong><span>{text(what)}</span></li>"
+        for name, what in words.NOTHING_STEPS
+    )
+    return f'{heading(words.NOTHING_TITLE)}<ol class="way">{steps}</ol>'

@@ -17,7 +17,8 @@ from lora_engine.config import (
     Schedule,
 )
 
-Section = Literal["adapter", "advanced", "method"]
+Section = Literal["adapter", "length", "learning", "measuring", "machine", "method", "modules"]
+"""Where on the tab; all but the first are folded away under Advanced."""
 Kind = Literal["number", "choice", "switch", "names", "layers", "pattern", "patterns", "open"]
 """names: words with commas between; layers: numbers and ranges; pattern: a regular expression;
 patterns: ``pattern = number`` with commas between; open: choices, or anything typed."""
@@ -68,41 +69,41 @@ FIELDS = (
     Field("lora.r", "adapter", slide=Slide(0, 8, 1, powers=True), methods=RANKED),
     Field("lora.lora_alpha", "adapter", slide=Slide(1, 128, 1), methods=PAIRS),
     Field("lora.lora_dropout", "adapter", slide=Slide(0, 0.5, 0.01), step=0.01, methods=PAIRS),
-    Field("epochs", "advanced"),
-    Field("learning_rate", "advanced", step=0.0001),
-    Field("batch_size", "advanced"),
-    Field("gradient_accumulation_steps", "advanced"),
-    Field("max_length", "advanced", step=64),
-    Field("max_steps", "advanced", optional=True),
-    Field("validation_share", "advanced", step=0.05),
-    Field("test_dataset", "advanced", "open", optional=True),
-    Field("class_weights", "advanced", "switch", tasks=("classification",)),
-    Field("schedule", "advanced", "choice", choices=get_args(Schedule)),
-    Field("warmup_ratio", "advanced", step=0.01),
-    Field("weight_decay", "advanced", step=0.01),
-    Field("max_grad_norm", "advanced", step=0.1),
-    Field("label_smoothing", "advanced", step=0.05),
-    Field("neftune_noise_alpha", "advanced", optional=True),
-    Field("precision", "advanced", "choice", choices=get_args(Precision)),
-    Field("gradient_checkpointing", "advanced", "switch"),
-    Field("fast", "advanced", "switch"),
-    Field("seed", "advanced"),
+    Field("epochs", "length"),
+    Field("max_steps", "length", optional=True),
+    Field("batch_size", "length"),
+    Field("gradient_accumulation_steps", "length"),
+    Field("max_length", "length", step=64),
+    Field("learning_rate", "learning", step=0.0001),
+    Field("schedule", "learning", "choice", choices=get_args(Schedule)),
+    Field("warmup_ratio", "learning", step=0.01),
+    Field("weight_decay", "learning", step=0.01),
+    Field("max_grad_norm", "learning", step=0.1),
+    Field("label_smoothing", "learning", step=0.05),
+    Field("neftune_noise_alpha", "learning", optional=True),
+    Field("seed", "learning"),
+    Field("validation_share", "measuring", step=0.05),
+    Field("test_dataset", "measuring", "open", optional=True),
+    Field("class_weights", "measuring", "switch", tasks=("classification",)),
+    Field("precision", "machine", "choice", choices=get_args(Precision)),
+    Field("gradient_checkpointing", "machine", "switch"),
+    Field("fast", "machine", "switch"),
     Field("lora.method", "method", "choice", choices=get_args(Method)),
     Field("lora.freeze_trainable_layers", "method", methods=("freeze",)),
     Field("lora.galore_update_gap", "method", methods=("galore",)),
     Field("lora.galore_scale", "method", step=0.05, methods=("galore",)),
-    Field("quantization", "method", "choice", choices=get_args(Quantization), methods=PAIRS),
     Field("start_from", "method", "open", optional=True, methods=PAIRS),
+    Field("quantization", "method", "choice", choices=get_args(Quantization), methods=PAIRS),
     Field("lora.init_lora_weights", "method", "choice", choices=STARTS, methods=PAIRS),
-    Field("lora.use_rslora", "method", "switch", methods=PAIRS),
-    Field("lora.use_dora", "method", "switch", methods=PAIRS),
     Field("lora.loraplus_lr_ratio", "method", optional=True, methods=PAIRS),
-    Field("lora.bias", "method", "choice", choices=get_args(Bias), methods=PAIRS),
-    Field("lora.modules_to_save", "method", "names", optional=True, methods=PAIRS),
-    Field("lora.layers_to_transform", "method", "layers", optional=True, methods=PAIRS),
-    Field(PATTERN, "method", "pattern", optional=True, methods=PAIRS),
-    Field("lora.rank_pattern", "method", "patterns", optional=True, methods=PAIRS),
-    Field("lora.alpha_pattern", "method", "patterns", optional=True, methods=PAIRS),
+    Field("lora.use_dora", "method", "switch", methods=PAIRS),
+    Field("lora.use_rslora", "method", "switch", methods=PAIRS),
+    Field(PATTERN, "modules", "pattern", optional=True, methods=PAIRS),
+    Field("lora.layers_to_transform", "modules", "layers", optional=True, methods=PAIRS),
+    Field("lora.modules_to_save", "modules", "names", optional=True, methods=PAIRS),
+    Field("lora.bias", "modules", "choice", choices=get_args(Bias), methods=PAIRS),
+    Field("lora.rank_pattern", "modules", "patterns", optional=True, methods=PAIRS),
+    Field("lora.alpha_pattern", "modules", "patterns", optional=True, methods=PAIRS),
 )
 """Every setting but the target modules, whose choices depend on the model."""
 BY_NAME = {field.name: field for field in FIELDS}
@@ -120,6 +121,11 @@ def applies(name: str, values: Mapping[str, Any], task: str) -> bool:
     return field is None or (method in field.methods and (not field.tasks or task in field.tasks))
 
 
+def classes(shown: bool) -> list[str]:
+    """page.css hides ``off``; Gradio would take it out, and put an empty number back as 0."""
+    return ["field"] if shown else ["field", "off"]
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A field on the page: the control that holds its value and the place of its sentence."""
@@ -133,7 +139,7 @@ class Drawn:
 def draw(field: Field, value: Any, shown: bool = True) -> Drawn:
     """Draw one field inside the current layout: control, slider, help, place for a problem."""
     common: dict[str, Any] = {"label": field.label, "elem_id": element_id(field.name)}
-    with gr.Column(min_width=200, elem_classes="field", visible=shown) as box:
+    with gr.Column(min_width=200, elem_classes=classes(shown)) as box:
         if field.kind == "choice":
             choices = [(words.CHOICES.get(f"{field.name}={c}", c), c) for c in field.choices]
             control: Any = gr.Dropdown(choices, value=value, **common)

@@ -20,14 +20,15 @@ def notice(kind: NoticeKind, sentence: str) -> str:
     )
 
 
-def busy(sentence: str, share: float) -> str:
-    """A notice of work that goes on, with how much of it is done (0 to 1)."""
-    percent = f"{100 * share:.0f}"
+def busy(sentence: str, share: float | None) -> str:
+    """A notice of work that goes on, with how much of it is done (0 to 1) where that is known."""
+    percent = "" if share is None else f"{100 * share:.0f}"
+    now = f' aria-valuenow="{percent}"' if percent else ""
+    bar = f'<i style="width:{percent}%">' if percent else '<i class="unknown">'
     return (
         f'<div class="notice busy bar" role="status"><span>{text(sentence)}</span>'
         f'<span class="progress" role="progressbar" aria-valuemin="0" aria-valuemax="100"'
-        f' aria-valuenow="{percent}" aria-label="{text(sentence)}">'
-        f'<i style="width:{percent}%"></i></span></div>'
+        f'{now} aria-label="{text(sentence)}">{bar}</i></span></div>'
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app import theme
+from app.comparing import adapter_of
 from app.data_tab import DataTab
 from app.downloads import gguf_route, zip_route
 from app.endpoints import add_endpoints
@@ -18,6 +19,7 @@ from app.playground_tab import PlaygroundTab
 from app.runs_tab import RunsTab
 from app.services import Services
 from app.train_tab import TrainTab
+from app.wording import after as after_words
 from app.wording import common
 from app.wording import runs as run_words
 
@@ -47,8 +49,8 @@ class Page:
                 self.playground = PlaygroundTab(services)
         self._remember_tab(data, train, runs, playground)
         playground.select(
-            handler(self.playground.notice)(self.playground.refresh),
-            [self.playground.run],
+            handler(self.playground.notice)(self.playground.look_again),
+            self.playground.choice.inputs,
             self.playground.outputs(),
             **HIDDEN,
         )
@@ -77,6 +79,11 @@ class Page:
             handler(runs.notice)(self.train_again), [self.memory.run],
             [*train.outputs(), runs.notice], **HIDDEN,
         )  # fmt: skip
+        runs.after.further.click(
+            handler(runs.after.further_place)(self.train_further),
+            [self.memory.run, self.memory.dataset],
+            [*train.outputs(), runs.after.further_place], **HIDDEN,
+        )  # fmt: skip
         runs.status.click(
             handler(runs.notice)(self.go_to_run),
             None,
@@ -103,6 +110,17 @@ class Page:
         said = run_words.REFILLED.format(name=job.name)
         return {
             **self.train.fill(job.config, "", said),
+            **self.memory.open_tab(self.tabs, "train"),
+        }
+
+    def train_further(self, run: int, dataset: str) -> Updates:
+        """From a finished run to a form that goes on from its adapter."""
+        job = self.services.store.get(run)
+        start = str(adapter_of(self.services, job))
+        config = job.config.model_copy(update={"start_from": start})
+        said = after_words.FURTHER_SAID.format(name=job.name)
+        return {
+            **self.train.fill(config, dataset or "", said),
             **self.memory.open_tab(self.tabs, "train"),
         }
 

@@ -17,6 +17,7 @@ from app.wording import after as words
 from jobs import tools
 from jobs.job import Job
 from lora_engine import catalog
+from lora_engine.adapter_config import read_settings
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.errors import AdapterError, SettingsError
 
@@ -49,12 +50,10 @@ def shrink(services: Services, job: Job, r: int, tell: Tell) -> tuple[Job, Json]
     arguments = ["shrink", f"--adapter={adapter_of(services, job)}", f"--r={r}"]
     with _new_zip(services) as out:
         found = run_tool(services, [*arguments, f"--out={out}"], tell)
-        lora = job.config.lora.model_copy(update={"r": r, "rank_pattern": {}, "alpha_pattern": {}})
-        config = job.config.model_copy(update={"lora": lora})
         origin = words.ORIGIN_SHRUNK.format(job=job.id, r=r)
         metrics = {**_kept(job), "origin": origin, "sentence": found["sentence"]}
         name = words.SHRUNK_NAME.format(name=job.name, r=r)
-        return services.store.add_made(config, name, out, metrics), found
+        return services.store.add_made(_config_of(job, out), name, out, metrics), found
 
 
 def combine(
@@ -66,6 +65,8 @@ def combine(
     bases = {job.config.base_model for job in jobs}
     if len(bases) > 1:
         raise SettingsError("job_ids", words.COMBINE_BASES.format(bases=", ".join(sorted(bases))))
+    if mixed := next((job for job in jobs if not can_be_added(job)), None):
+        raise SettingsError("job_ids", words.COMBINE_MORE.format(name=mixed.name, job=mixed.id))
     method = str(form.get("method") or "svd")
     if method not in ("svd", "cat", "linear"):
         raise SettingsError("method", f"The method must be svd, cat or linear, not {method!r}.")
@@ -75,13 +76,34 @@ def combine(
         arguments.append(f"--r={int(form['r'])}")
     with _new_zip(services) as out:
         found = run_tool(services, [*arguments, f"--out={out}"], tell)
+        found["sentence"] = _sum_sentence(jobs, weights, found)
         numbers = ", ".join(str(job.id) for job in jobs)
-        lora = jobs[0].config.lora.model_copy(update={"r": found["r"]})
-        config = jobs[0].config.model_copy(update={"lora": lora})
         origin = words.ORIGIN_COMBINED.format(jobs=numbers)
         metrics = {"origin": origin, "sentence": found["sentence"]}
         name = words.COMBINED_NAME.format(jobs=numbers)
-        return services.store.add_made(config, name, out, metrics), found
+        return services.store.add_made(_config_of(jobs[0], out), name, out, metrics), found
+
+
+def can_be_added(job: Job) -> bool:
+    """Whether a run's adapter holds pairs only, which is what can be added up."""
+    lora = job.config.lora
+    return lora.method == "lora" and not lora.use_dora and lora.bias == "none"
+
+
+def _sum_sentence(jobs: Sequence[Job], weights: Sequence[float], found: Json) -> str:
+    """What was added up, by the runs' names, and how much of it is kept."""
+    parts = (
+        words.COMBINED_PART.format(weight=f"{weight:g}", name=job.name, job=job.id)
+        for job, weight in zip(jobs, weights, strict=True)
+    )
+    kept = f"{found['energy_kept']:.1%}".replace("%", " %")
+    return words.COMBINED.format(sum=" + ".join(parts), r=found["r"], kept=kept)
+
+
+def _config_of(job: Job, adapter: Path) -> TrainConfig:
+    """A run's settings with ranks and scaling as they are in an adapter that was made of it."""
+    made = {"lora": read_settings(adapter).lora, "start_from": None}
+    return job.config.model_copy(update=made)
 
 
 def export(services: Services, job: Job, form: str, tell: Tell) -> tuple[Path, Json]:

@@ -1,21 +1,23 @@
-"""The Playground tab: base and adapted answers side by side."""
+"""The Playground tab: answers of the base and of adapters side by side."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 
 from app import playground_view as view
+from app.answer_controls import AnswerControls, options_of
 from app.comparing import AnswerOptions, Conversations, answer, judge, sorts
 from app.guard import HIDDEN, Updates, handler
-from app.html import CLICKS, empty_state, help_text, notice
+from app.html import CLICKS, empty_state, notice
 from app.pieces import piece
-from app.runs_tab import download_link
+from app.run_choice import RunChoice
 from app.services import Services
+from app.sides import Sides
 from app.wording import playground as words
 from jobs.job import Job
-from lora_engine.errors import AdapterError, WorkbenchError
+from lora_engine.errors import WorkbenchError
 
 REDRAW_SECONDS = 0.08
 """Streaming text is drawn at most this often."""
@@ -35,41 +37,15 @@ class PlaygroundTab:
         self.empty = piece(empty_state(words.NONE_TITLE, words.NONE_HINT), elem_classes="wb-panel")
         with gr.Column(visible=False) as self.room:
             with gr.Column(elem_classes="wb-panel"):
-                self._build_choice()
+                self.choice = RunChoice(services)
+                self.controls = AnswerControls()
             with gr.Column(elem_classes="wb-panel"):
                 self._build_talk()
         self.guarded_ask = handler(self.notice)(self.ask)
         self._connect()
 
-    def _build_choice(self) -> None:
-        with gr.Row(elem_classes="bottom-aligned"):
-            self.run = gr.Dropdown(
-                [], label=words.RUN, scale=3, min_width=260, elem_id="playground-run"
-            )
-            self.download = piece(min_width=200, elem_id="playground-download")
-        with gr.Accordion(words.OPTIONS, open=False, elem_id="answer-options"):
-            with gr.Column(elem_classes="field") as self.system_box:
-                self.system = gr.Textbox("", label=words.SYSTEM, lines=2, elem_id="system-text")
-                piece(help_text(words.SYSTEM_HELP))
-            with gr.Row(elem_classes="fields"):
-                self.strength = _slide((0, 1.5, 0.05), 1, words.STRENGTH, "strength")
-            with gr.Row(elem_classes="fields") as self.decoding_box:
-                self.temperature = _slide((0, 1.5, 0.05), 0, words.TEMPERATURE, "temperature")
-                self.max_new_tokens = _slide((8, 1024, 8), 128, words.LONGEST, "max-new-tokens")
-                with gr.Column(min_width=200, elem_classes="field"):
-                    self.seed = gr.Number(0, label=words.SEED[0], elem_id="answer-seed")
-                    piece(help_text(words.SEED[1]))
-
     def _build_talk(self) -> None:
-        with gr.Row(equal_height=True, elem_classes="sides"):
-            self.base = piece(
-                view.side_html(False, ()), js_on_load=view.FOLLOW_JS, elem_id="base-side",
-                min_width=300,
-            )  # fmt: skip
-            self.adapted = piece(
-                view.side_html(True, ()), js_on_load=view.FOLLOW_JS, elem_id="adapted-side",
-                min_width=300,
-            )  # fmt: skip
+        self.sides = Sides()
         self.badge = piece(elem_id="divergence")
         self.notice = piece(elem_classes="place", elem_id="playground-notice")
         self.prompt = gr.Textbox(
@@ -88,68 +64,69 @@ class PlaygroundTab:
     def _connect(self) -> None:
         outputs = self.outputs()
         guard = handler(self.notice)
+        chosen = self.choice.inputs
         gr.on(
             [self.send.click, self.prompt.submit],
             self.guarded_ask,
             [
-                *(self.run, self.prompt, self.system, self.said),
-                *(self.temperature, self.max_new_tokens, self.strength, self.seed, self.pair),
+                *(*chosen, self.prompt, self.controls.system, self.said),
+                *(*self.controls.inputs, self.pair),
             ],
             outputs,
             concurrency_limit=4,
             **HIDDEN,
         )
         self.stop.click(self.end_answer, None, None, queue=False, **HIDDEN)
-        self.clear.click(guard(self.start_over), None, outputs, **HIDDEN)
-        self.run.input(guard(self.pick), [self.run], outputs, **HIDDEN)
+        self.clear.click(guard(self.start_over), chosen, outputs, **HIDDEN)
+        self.choice.run.input(guard(self.pick), [self.choice.run], outputs, **HIDDEN)
+        self.choice.others.input(guard(self.start_over), chosen, outputs, **HIDDEN)
         self.examples.click(guard(self.use_example), [self.examples_list], outputs, **HIDDEN)
 
     def outputs(self) -> list[Any]:
         """Everything the handlers may change."""
         return [
-            *(self.empty, self.room, self.run, self.download, self.base, self.adapted, self.badge),
-            *(self.notice, self.prompt, self.examples, self.examples_list, self.said),
-            *(self.send, self.stop, self.pair, self.system_box, self.decoding_box),
-            self.clear,
+            *(self.empty, self.room, *self.choice.outputs()),
+            *(*self.sides.outputs(), self.badge, self.notice, self.prompt, self.examples),
+            *(self.examples_list, self.said, self.send, self.stop, self.pair, self.clear),
+            *self.controls.outputs(),
         ]
 
-    def finished(self) -> list[Job]:
-        """The runs that have an adapter, newest first."""
-        store = self.services.store
-        return [job for job in store.list() if not job.is_active and store.adapter_zip(job.id)]
-
     def refresh(self, chosen: int | None) -> Updates:
-        """The list of finished runs; ``chosen`` (or the newest) is taken."""
-        jobs = self.finished()
-        some = bool(jobs)
-        updates: Updates = {
-            self.empty: gr.update(visible=not some),
-            self.room: gr.update(visible=some),
-        }
-        if not some:
-            return updates
+        """The list of finished runs; ``chosen`` (or the newest) is taken, and begins anew."""
+        jobs = self.choice.finished()
+        if not jobs:
+            return self._open(False)
         ids = [job.id for job in jobs]
         picked = chosen if chosen in ids else ids[0]
-        choices = [(f"{job.name} (#{job.id}, {job.config.base_model})", job.id) for job in jobs]
-        return updates | {self.run: gr.update(choices=choices, value=picked)} | self.pick(picked)
+        return {**self._open(True), **self.choice.offer(jobs, picked), **self.pick(picked)}
+
+    def look_again(self, chosen: int | None, others: list[int] | None) -> Updates:
+        """The tab is opened: newer runs are offered, and what was said stays."""
+        jobs = self.choice.finished()
+        ids = {job.id for job in jobs}
+        if chosen not in ids or not set(others or ()) <= ids:
+            return self.refresh(chosen)
+        job = self.services.store.get(int(chosen))
+        return {
+            **self._open(True),
+            **self.choice.offer(jobs, job.id),
+            **self.choice.offer_others(job, others or ()),
+        }
+
+    def _open(self, some: bool) -> Updates:
+        return {self.empty: gr.update(visible=not some), self.room: gr.update(visible=some)}
 
     def pick(self, chosen: int | None) -> Updates:
         """Begin anew with another run."""
         if chosen is None:
             return {}
         job = self.services.store.get(int(chosen))
-        adapter = self.services.store.adapter_zip(job.id)
         prompts = view.example_prompts(self.services.library, job.config.dataset)
         labels = sorts(job)
-        writes = gr.update(visible=not labels)
-        fresh = {
-            self.base: view.labels_html(False, None),
-            self.adapted: view.labels_html(True, None),
-        }
         return {
-            **self.start_over(),
-            **(fresh if labels else {}),
-            self.download: download_link(job, adapter.stat().st_size) if adapter else "",
+            **self.start_over(job.id, []),
+            **self.choice.offer_others(job),
+            **self.choice.link(job),
             self.examples: view.examples_html(prompts),
             self.examples_list: prompts,
             self.prompt: gr.update(
@@ -157,18 +134,19 @@ class PlaygroundTab:
                 placeholder=words.TEXT_PLACEHOLDER if labels else words.PROMPT_PLACEHOLDER,
             ),
             self.pair: gr.update(visible="text_pair" in (job.config.roles or {}), value=""),
-            self.system_box: writes,
-            self.decoding_box: writes,
-            self.clear: writes,
+            **self.controls.shown(not labels),
+            self.clear: gr.update(visible=not labels),
         }
 
-    def start_over(self) -> Updates:
-        """Forget what was said."""
+    def start_over(self, run: int | None, others: list[int] | None) -> Updates:
+        """Forget what was said; a column for each chosen run."""
+        jobs = self.choice.jobs(run, others)
+        count = len(jobs) + 1
         return {
-            self.said: Conversations(),
-            self.base: view.side_html(False, ()),
-            self.adapted: view.side_html(True, ()),
+            self.said: Conversations.begin(len(jobs)),
+            **self.sides.fresh(jobs),
             self.badge: "",
+            self.send: words.SEND if count < 3 else words.SEND_ALL.format(count=count),
         }
 
     def use_example(self, prompts: list[tuple[str, str]], event: gr.EventData) -> Updates:
@@ -186,71 +164,72 @@ class PlaygroundTab:
     def ask(
         self,
         run: int | None,
+        others: list[int] | None,
         prompt: str | None,
         system: str | None,
         said: Conversations,
         *decoding: Any,
     ) -> Iterator[Updates]:
-        """Stream both answers; the conversation goes on with what came of it."""
-        job = self._job(run)
+        """Stream all answers; the conversation goes on with what came of it."""
+        jobs = self.choice.jobs(run, others)
         if prompt is None or not prompt.strip():
             raise EmptyPrompt(words.EMPTY_PROMPT)
-        names = ("temperature", "max_new_tokens", "strength", "seed")
         *numbers, pair = decoding
-        options = AnswerOptions.parse(dict(zip(names, numbers, strict=True)))
-        if sorts(job):
-            yield from self._judged(job, prompt, pair or "", options)
-            return
-        asked = said.ask(prompt)
-        yield {
-            self.prompt: "",
-            self.badge: "",
-            self.notice: notice("busy", words.BUSY),
-            self.send: gr.update(interactive=False),
-            self.stop: gr.update(interactive=True),
-            **self._sides(asked, ["", ""]),
-        }
-        ready = {self.send: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
+        options = options_of(tuple(numbers))
+        yield {self.notice: notice("busy", words.BUSY), **self._at_work(True)}
         try:
-            yield from self._stream(job, asked, system or "", options)
+            if sorts(jobs[0]):
+                yield from self._judged(jobs, prompt, pair or "", options)
+            else:
+                if len(said.sides) != len(jobs) + 1:
+                    said = Conversations.begin(len(jobs))
+                yield from self._spoken(jobs, said, prompt, system or "", options)
         except Exception:
-            yield {self.prompt: prompt, **self._sides(said, None), **ready}
+            yield self._at_work(False)
             raise
-        yield ready
+        yield self._at_work(False)
+
+    def _at_work(self, busy: bool) -> Updates:
+        """While answers are written nothing else is asked, and the columns stay as they are."""
+        return {
+            self.send: gr.update(interactive=not busy),
+            self.stop: gr.update(interactive=busy),
+            **self.choice.held(busy),
+        }
+
+    def _spoken(
+        self,
+        jobs: Sequence[Job],
+        said: Conversations,
+        prompt: str,
+        system: str,
+        options: AnswerOptions,
+    ) -> Iterator[Updates]:
+        asked = said.ask(prompt)
+        blank = [""] * len(asked.sides)
+        yield {self.prompt: "", self.badge: "", **self.sides.said(jobs, asked, blank)}
+        try:
+            yield from self._stream(jobs, asked, system, options)
+        except Exception:
+            yield {self.prompt: prompt, **self.sides.said(jobs, said)}
+            raise
 
     def _judged(
-        self, job: Job, prompt: str, pair: str, options: AnswerOptions
+        self, jobs: Sequence[Job], prompt: str, pair: str, options: AnswerOptions
     ) -> Iterator[Updates]:
-        yield {self.notice: notice("busy", words.BUSY), self.send: gr.update(interactive=False)}
-        ready = {self.send: gr.update(interactive=True)}
-        try:
-            for event in judge(self.services, job, prompt, pair, options.strength):
-                if event["event"] == "status":
-                    yield {self.notice: notice("busy", event["message"])}
-                elif event["event"] == "done":
-                    base, adapted = (
-                        dict(zip(event["labels"], chances, strict=True))
-                        for chances in event["probabilities"]
-                    )
-                    yield {
-                        self.notice: "",
-                        self.base: view.labels_html(False, base),
-                        self.adapted: view.labels_html(True, adapted),
-                    }
-        finally:
-            yield ready
-
-    def _job(self, run: int | None) -> Job:
-        if run is None:
-            raise AdapterError(words.CHOOSE_RUN)
-        return self.services.store.get(int(run))
+        for event in judge(self.services, jobs, prompt, pair, options.strength):
+            if event["event"] == "status":
+                yield {self.notice: notice("busy", event["message"])}
+            elif event["event"] == "done":
+                drawn = self.sides.sorted(jobs, event["labels"], event["probabilities"])
+                yield {self.notice: "", **drawn}
 
     def _stream(
-        self, job: Job, asked: Conversations, system: str, options: AnswerOptions
+        self, jobs: Sequence[Job], asked: Conversations, system: str, options: AnswerOptions
     ) -> Iterator[Updates]:
-        texts = ["", ""]
+        texts = [""] * len(asked.sides)
         drawn_at = 0.0
-        for event in answer(self.services, job, asked, system, options):
+        for event in answer(self.services, jobs, asked, system, options):
             match event["event"]:
                 case "status":
                     yield {self.notice: notice("busy", event["message"])}
@@ -258,33 +237,19 @@ class PlaygroundTab:
                     texts[event["row"]] = event["text"]
                     if time.monotonic() - drawn_at > REDRAW_SECONDS:
                         drawn_at = time.monotonic()
-                        yield {self.notice: "", **self._sides(asked, texts)}
+                        yield {self.notice: "", **self.sides.said(jobs, asked, texts)}
                 case "done":
-                    said = asked.answered(event["texts"])
-                    yield {
-                        self.notice: "",
-                        self.said: said,
-                        self.badge: view.badge_html(
-                            event["divergence"], event["tokens_per_second"], event["stopped"]
-                        ),
-                        **self._sides(said, None),
-                    }
+                    yield self._answered(jobs, asked.answered(event["texts"]), event)
 
-    def _sides(self, said: Conversations, partial: list[str] | None) -> Updates:
-        base, adapted = partial if partial is not None else (None, None)
+    def _answered(self, jobs: Sequence[Job], said: Conversations, event: Any) -> Updates:
+        """The whole answers; how far each is from the base stands below it, or in the badge."""
+        several = len(jobs) > 1
+        notes = view.notes_html(event["divergences"]) if several else ()
+        divergence = None if several else event["divergence"]
+        badge = view.badge_html(divergence, event["tokens_per_second"], event["stopped"])
         return {
-            self.base: view.side_html(False, said.base, base),
-            self.adapted: view.side_html(True, said.adapted, adapted),
+            self.notice: "",
+            self.said: said,
+            self.badge: badge,
+            **self.sides.said(jobs, said, None, notes),
         }
-
-
-def _slide(
-    span: tuple[float, float, float], value: float, said: tuple[str, str], elem_id: str
-) -> gr.Slider:
-    """A slider over low, high and step, with its label and help."""
-    low, high, step = span
-    label, help_sentence = said
-    with gr.Column(min_width=200, elem_classes="field"):
-        slider = gr.Slider(low, high, value, step=step, label=label, buttons=[], elem_id=elem_id)
-        piece(help_text(help_sentence))
-    return slider

@@ -1,17 +1,22 @@
 """What the Playground shows, as pure functions."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
+from app.comparing import sorts
 from app.conversation import turns_html
 from app.html import notice, text
 from app.wording import playground as words
+from jobs.job import Job
 from lora_engine.data.library import Library
 from lora_engine.data.nouns import Turn
 from lora_engine.errors import WorkbenchError
 
 NOTHING, SLIGHT, CLEAR = 0.001, 0.05, 1.0
 """Bounds of the mean KL, in nats per token, between one wording and the next."""
+LEAST = 0.0001
+"""A mean KL below this is rounding."""
 EXAMPLE_ROWS = 200
 MAX_EXAMPLES = 4
 MAX_LABELS = 10
@@ -27,43 +32,83 @@ watch('value', () => {
 """For ``gr.HTML(js_on_load=...)``: follow a growing answer, unless the person has scrolled up."""
 
 
-def side_html(adapted: bool, turns: Sequence[Turn], partial: str | None = None) -> str:
-    """One side's conversation; ``partial`` is the answer being written."""
-    title, hint = (words.ADAPTED, words.ADAPTED_HINT) if adapted else (words.BASE, words.BASE_HINT)
+@dataclass(frozen=True)
+class Head:
+    """What stands above one side."""
+
+    title: str
+    hint: str
+    adapted: bool = True
+
+
+BASE = Head(words.BASE, words.BASE_HINT, adapted=False)
+ADAPTED = Head(words.ADAPTED, words.ADAPTED_HINT)
+
+
+def heads(jobs: Sequence[Job]) -> list[Head]:
+    """The base's head and one a run; several runs are told apart by their names."""
+    untrained = bool(jobs) and sorts(jobs[0])
+    base = Head(words.BASE, words.BASE_HEAD_HINT, adapted=False) if untrained else BASE
+    if len(jobs) < 2:
+        return [base, ADAPTED]
+    return [
+        base,
+        *(Head(job.name, words.RUN_HINT.format(job=job.id, how=_how(job))) for job in jobs),
+    ]
+
+
+def _how(job: Job) -> str:
+    """A run's method in a word or two."""
+    lora = job.config.lora
+    if lora.method != "lora":
+        return str(lora.method)
+    return words.RANK.format(r=lora.r) + (words.WITH_DORA if lora.use_dora else "")
+
+
+def side_html(head: Head, turns: Sequence[Turn], partial: str | None = None, note: str = "") -> str:
+    """One side's conversation; ``partial`` is the answer being written, ``note`` HTML below."""
     shown = list(turns)
     if partial is not None:
         shown.append(Turn(role="assistant", content=partial or words.WAITING))
     body = turns_html(shown) or f'<p class="muted">{text(words.EMPTY_SIDE)}</p>'
-    kind = "adapted" if adapted else "base"
-    return (
-        f'<section class="side-by-side {kind}"><header><h3>{text(title)}</h3>'
-        f'<span class="hint">{text(hint)}</span></header>'
-        f'<div class="dialogue" aria-live="polite">{body}</div></section>'
-    )
+    return _side(head, body, note)
 
 
-def labels_html(adapted: bool, chances: Mapping[str, float] | None) -> str:
+def labels_html(head: Head, chances: Mapping[str, float] | Sequence[str]) -> str:
     """One side's probability of each label as bars, the likeliest first."""
-    title = words.ADAPTED if adapted else words.BASE
-    hint = words.ADAPTED_HINT if adapted else words.BASE_HEAD_HINT
-    if not chances:
-        said = words.WAITING if chances is not None else words.EMPTY_LABELS
-        body = f'<p class="muted">{text(said)}</p>'
-    else:
-        ordered = sorted(chances.items(), key=lambda item: -item[1])[:MAX_LABELS]
-        bars = "".join(
-            f'<li><span class="name">{text(label)}</span><span class="value">{share:.1%}</span>'
-            f'<span class="bar" aria-hidden="true"><i style="width:{100 * share:.1f}%"></i></span>'
-            "</li>"
-            for label, share in ordered
-        )
-        body = f'<ul class="bars">{bars}</ul>'
-    kind = "adapted" if adapted else "base"
-    return (
-        f'<section class="side-by-side {kind}"><header><h3>{text(title)}</h3>'
-        f'<span class="hint">{text(hint)}</span></header>'
-        f'<div class="dialogue" aria-live="polite">{body}</div></section>'
+    if not isinstance(chances, Mapping) or not chances:
+        return _side(head, f'<p class="muted">{text(words.EMPTY_LABELS)}</p>')
+    ordered = sorted(chances.items(), key=lambda item: -item[1])[:MAX_LABELS]
+    bars = "".join(
+        f'<li><span class="name">{text(label)}</span><span class="value">{share:.1%}</span>'
+        f'<span class="bar" aria-hidden="true"><i style="width:{100 * share:.1f}%"></i></span>'
+        "</li>"
+        for label, share in ordered
     )
+    return _side(head, f'<ul class="bars">{bars}</ul>')
+
+
+def _side(head: Head, body: str, note: str = "") -> str:
+    kind = "adapted" if head.adapted else "base"
+    return (
+        f'<section class="side-by-side {kind}">'
+        f'<header><h3>{text(head.title)}</h3><span class="hint">{text(head.hint)}</span></header>'
+        f'<div class="dialogue" tabindex="0" aria-live="polite">{body}</div>{note}</section>'
+    )
+
+
+def notes_html(divergences: Sequence[float | None]) -> list[str]:
+    """Below each of several sides: how far it is from the base, in a few words."""
+    return ["" if each is None else _note(each) for each in divergences]
+
+
+def _note(divergence: float) -> str:
+    said = words.DIVERGENCE_OF.format(
+        said=words.DIVERGENCE_SHORT[_degree(divergence)], value=_value(divergence)
+    )
+    kind = " none" if divergence < NOTHING else ""
+    meaning = text(words.DIVERGENCE_MEANING)
+    return f'<p class="side-note{kind}" title="{meaning}">{text(said)}</p>'
 
 
 def badge_html(divergence: float | None, tokens_per_second: float | None, stopped: bool) -> str:
@@ -88,14 +133,22 @@ def badge_html(divergence: float | None, tokens_per_second: float | None, stoppe
 
 def divergence_sentence(divergence: float) -> str:
     """The mean KL in words."""
-    value = f"{divergence:.2g}" if divergence < 0.1 else f"{divergence:.2f}"
-    if divergence < NOTHING:
-        return words.DIVERGENCE_NONE.format(value=value)
-    if divergence < SLIGHT:
-        return words.DIVERGENCE_SLIGHT.format(value=value)
-    if divergence < CLEAR:
-        return words.DIVERGENCE_CLEAR.format(value=value)
-    return words.DIVERGENCE_STRONG.format(value=value)
+    forms = (
+        *(words.DIVERGENCE_NONE, words.DIVERGENCE_SLIGHT),
+        *(words.DIVERGENCE_CLEAR, words.DIVERGENCE_STRONG),
+    )
+    return forms[_degree(divergence)].format(value=_value(divergence))
+
+
+def _degree(divergence: float) -> int:
+    """0 for nothing, 1 slight, 2 clear, 3 strong."""
+    return sum(divergence >= bound for bound in (NOTHING, SLIGHT, CLEAR))
+
+
+def _value(divergence: float) -> str:
+    if divergence < LEAST:
+        return words.DIVERGENCE_LEAST.format(least=LEAST)
+    return f"{divergence:.2g}" if divergence < 0.1 else f"{divergence:.2f}"
 
 
 def example_prompts(library: Library, dataset_id: str) -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ from urllib.parse import quote
 import gradio as gr
 
 from app import runs_view
-from app.after_tab import AfterPanel, BringPanel
+from app.after_tab import AfterPanel
+from app.bring_panel import BringPanel
 from app.chart import HOVER_JS, chart_html
 from app.clock import file_size
 from app.guard import HIDDEN, Updates, handler
@@ -122,15 +123,15 @@ class RunsTab:
             self.list: runs_view.list_html(jobs, chosen),
         }
         if job is None:
-            return updates | self._nothing()
+            return updates | self._nothing(bool(jobs))
         return updates | self._detail(job, away) | {self.log: runs_view.log_html(log)}
 
-    def _nothing(self) -> Updates:
+    def _nothing(self, some: bool) -> Updates:
         hidden = gr.update(visible=False)
         panels = [self.result_panel, self.chart_panel, self.more_panel, self.confirm]
         panels.append(self.after.panel)
         return {
-            self.header: runs_view.nothing_html(),
+            self.header: runs_view.nothing_html(some),
             **dict.fromkeys((*self._buttons(), *panels), hidden),
         }
 

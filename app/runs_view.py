@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from app.clock import duration, megabytes, moment
-from app.html import empty_state, facts, heading, notice, pill, text
+from app.html import empty_state, facts, heading, muted, notice, pill, text
 from app.results import loss_text, result_sentences
 from app.scores_view import scores_html
 from app.wording import common
@@ -41,7 +41,7 @@ def share_done(job: Job) -> float:
 def list_html(jobs: Sequence[Job], chosen: int) -> str:
     """Every run as a button with its state; the chosen one marked."""
     if not jobs:
-        return empty_state(words.EMPTY_TITLE, words.EMPTY_HINT)
+        return muted(words.LIST_EMPTY)
     return f'<div class="cards">{"".join(_card(job, chosen) for job in jobs)}</div>'
 
 
@@ -87,9 +87,11 @@ def status_html(jobs: Sequence[Job], away: bool) -> str:
     )
 
 
-def nothing_html() -> str:
-    """The detail's place while no run is chosen."""
-    return empty_state(words.CHOOSE_TITLE, words.CHOOSE_HINT)
+def nothing_html(some: bool = False) -> str:
+    """The detail's place while no run is chosen, or there is none."""
+    if some:
+        return empty_state(words.CHOOSE_TITLE, words.CHOOSE_HINT)
+    return empty_state(words.EMPTY_TITLE, words.EMPTY_HINT)
 
 
 def header_html(job: Job, queue_place: int, worker_away: bool) -> str:

@@ -1,6 +1,6 @@
 """How the Train tab is laid out; what happens on it is in train_tab."""
 
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
@@ -24,7 +24,7 @@ class TrainLayout:
         self.first_profile = shipped_profile(self.first_model)
         self.fields: dict[str, Drawn] = {}
         with gr.Row(equal_height=False):
-            with gr.Column(scale=7, min_width=320):
+            with gr.Column(scale=7, min_width=320) as self.main:
                 self._build_what()
                 self._build_adapter()
                 self._build_advanced()
@@ -60,7 +60,7 @@ class TrainLayout:
             self.presets = piece(
                 presets_html(DEFAULT_PRESET.key), js_on_load=CLICKS, elem_id="presets"
             )
-        with gr.Column(elem_classes="wb-panel"):
+        with gr.Column(elem_classes="wb-panel section", elem_id="section-adapter"):
             piece(heading(words.ADAPTER_TITLE, words.ADAPTER_HINT))
             with gr.Row(elem_classes="fields"):
                 self._draw_section("adapter")
@@ -81,11 +81,12 @@ class TrainLayout:
         with (
             gr.Accordion(words.ADVANCED, open=False, elem_classes="wb-panel", elem_id="advanced"),
         ):
-            with gr.Row(elem_classes="fields"):
-                self._draw_section("advanced")
-            piece(heading(words.METHOD_TITLE, words.METHOD_HINT))
-            with gr.Row(elem_classes="fields"):
-                self._draw_section("method")
+            for section in get_args(Section)[1:]:
+                title, hint = words.SECTIONS[section]
+                with gr.Column(elem_classes="section", elem_id=f"section-{section}"):
+                    piece(heading(title, hint))
+                    with gr.Row(elem_classes="fields"):
+                        self._draw_section(section)
 
     def _draw_section(self, section: Section) -> None:
         for field in FIELDS:
@@ -110,3 +111,5 @@ class TrainLayout:
                     words.LOAD, size="sm", file_types=[".json"], elem_id="load-settings"
                 )
             self.saved = gr.Textbox(visible=False)
+            self.restored = gr.Checkbox(False, visible=False)
+            """Set once the form is as the browser remembers it; before that it is no one's."""

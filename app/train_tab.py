@@ -16,6 +16,7 @@ from app.memory import Memory
 from app.presets import PRESETS, known_modules, matching_preset, preset_values
 from app.services import Services
 from app.starting import start_training
+from app.tensors_panel import TensorsPanel
 from app.train_form import Values
 from app.train_layout import TrainLayout
 from app.train_updates import TrainUpdates
@@ -44,6 +45,8 @@ class TrainTab:
         self.tabs = tabs
         self.layout = TrainLayout()
         self.show = TrainUpdates(services, self.layout, memory)
+        with self.layout.main:
+            self.tensors = TensorsPanel(services, self.layout)
         self._connect()
 
     def _connect(self) -> None:
@@ -57,7 +60,7 @@ class TrainTab:
         gr.on(
             [layout.dataset.change, *(control.change for control in layout.controls)],
             handler(layout.notice, clear=False)(self.recount),
-            layout.inputs,
+            [layout.restored, *layout.inputs],
             outputs,
             preprocess=False,  # a late request may name modules of the model before
             **live,
@@ -92,13 +95,22 @@ class TrainTab:
         task = self.show.data_task(dataset or "")
         return train_form.make_config(self.values(controls), model or "", dataset or "", task)
 
-    def recount(self, dataset: str | None, model: str | None, *controls: Any) -> Updates:
-        """Counts, estimate and sentences for the values as they are now."""
+    def recount(
+        self, restored: bool, dataset: str | None, model: str | None, *controls: Any
+    ) -> Updates:
+        """Counts, estimate and sentences for the values as they are now.
+
+        What a page shows before it is ``restored`` must not take the place of what the browser
+        remembers: a second reload would find the defaults.
+        """
         values = self.values(controls)
         if profile := self.show.profile_at_hand(dataset or "", model or ""):
             known = known_modules(profile)
             values[TARGETS] = [name for name in values[TARGETS] or () if name in known]
-        return self.show.live(dataset or "", model or "", values)
+        updates = self.show.live(dataset or "", model or "", values)
+        if not restored:
+            del updates[self.memory.form]
+        return updates
 
     def pick_model(
         self, dataset: str | None, model: str | None, *controls: Any
@@ -200,11 +212,12 @@ class TrainTab:
         layout = self.layout
         known = {name: value for name, value in form.items() if name in layout.fields}
         model = str(form.get("base_model") or layout.first_model)
+        done = {layout.restored: True}
         try:
-            return self.show.whole(dataset, model, layout.start_values | known)
+            return done | self.show.whole(dataset, model, layout.start_values | known)
         except ModelError as error:  # a folder that is no longer there, for example
             first = self.show.whole(dataset, layout.first_model, layout.start_values | known)
-            return {**first, layout.model_notice: notice("warning", str(error))}
+            return {**done, **first, layout.model_notice: notice("warning", str(error))}
 
     def start_run(
         self, name: str | None, dataset: str | None, model: str | None, *controls: Any

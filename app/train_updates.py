@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app import counts_view, train_form
-from app.fields import TARGETS, applies
+from app.fields import BY_NAME, TARGETS, applies, classes
 from app.fitting import fit, fit_at_hand
 from app.guard import Updates
 from app.html import muted, notice, text
@@ -56,7 +56,7 @@ class TrainUpdates:
         """Show the fields that apply to the chosen method and data, hide the others."""
         task = self.data_task(dataset)
         return {
-            drawn.box: gr.update(visible=applies(name, values, task))
+            drawn.box: gr.update(elem_classes=classes(applies(name, values, task)))
             for name, drawn in self.layout.fields.items()
         }
 
@@ -69,13 +69,22 @@ class TrainUpdates:
 
     def problem(self, error: SettingsError) -> Updates:
         """A sentence next to the field it is about."""
-        said = f'<p role="alert">{text(error)}</p>'
+        said = f'<p role="alert">{text(self._by_label(error))}</p>'
         if drawn := self.layout.fields.get(error.field):
             return {drawn.problem: said}
         if error.field == "dataset":
             return {self.layout.dataset_problem: said}
         place = self.layout.model_notice if error.field == "base_model" else self.layout.notice
         return {place: notice("error", str(error))}
+
+    @staticmethod
+    def _by_label(error: SettingsError) -> str:
+        """The sentence with the field's label in place of the setting's name."""
+        said, name = str(error), error.field.rpartition(".")[2]
+        field = BY_NAME.get(error.field)
+        if field is None or not said.startswith(f"{name} "):
+            return said
+        return field.label + said.removeprefix(name)
 
     def whole(self, dataset: str, model: str, values: Values) -> Updates:
         """The whole form: model, its modules, every field, and what follows from them.
@@ -164,5 +173,5 @@ class TrainUpdates:
             *(*layout.inputs, *problems, layout.dataset_problem, layout.model_notice),
             *(layout.presets, layout.counts, layout.estimate, layout.name, layout.notice),
             *(drawn.box for drawn in layout.fields.values()),
-            *(layout.saved, self.memory.form, self.memory.run, self.memory.tab),
+            *(layout.saved, layout.restored, self.memory.form, self.memory.run, self.memory.tab),
         ]

@@ -2,7 +2,7 @@
 
     python -m docs.pictures [FOLDER]
 
-Walks the whole path with the real starter and the sample data, in the system's Chromium. The four
+Walks the whole path with the real starter and the sample data, in the system's Chromium. The
 pictures of README go to docs/; with a FOLDER, every tab is taken into it as well.
 """
 
@@ -53,6 +53,11 @@ def walk(browser: Browser, address: str) -> Path:
     steps.start(page, "Lighthouse keeper")
     expect(page.locator("#run-header .pill")).to_have_text("Finished", timeout=900_000)
     take(page, DOCS / "runs.png")
+    page.get_by_role("button", name="After training").click()
+    page.locator("#measure-ranks").click()
+    expect(page.locator("#ranks .ranks li").first).to_be_visible(timeout=300_000)
+    page.locator("#after-training").evaluate("each => each.scrollIntoView()")
+    take(page, DOCS / "after.png")
     page.locator("#run-playground").click()
     page.get_by_label("Your message", exact=True).fill("How do I make a good cup of tea?")
     page.locator("#send").click()

@@ -6,8 +6,8 @@ One request at a time. What comes back are ``status`` events, and at last ``done
     → {"id": 1, "op": "answer", "base_model": M, "rows": [{"adapter": null | path, "strength": 1.0,
        "messages": [{"role", "content"}, …]}, …], "options": {…}, "divergence": true}
     ← {"id": 1, "event": "text", "row": 0, "text": "all of it so far"}      (many)
-    ← {"id": 1, "event": "done", "texts": […], "divergence": 0.4 | null, "tokens_per_second": 20.1,
-       "stopped": false}
+    ← {"id": 1, "event": "done", "texts": […], "divergence": 0.4 | null,
+       "divergences": [null, 0.4, …], "tokens_per_second": 20.1, "stopped": false}
 
     → {"id": 2, "op": "classify", "base_model": M, "rows": [{"adapter": null | path,
        "strength": 1.0, "text": "…", "text_pair": ""}, …]}
@@ -93,15 +93,18 @@ class Service:
             on_text=lambda row, text: self._tell(number, "text", row=row, text=text),
             should_stop=lambda: number < self.stopped_before,
         )
-        divergence = None
-        adapted = next((i for i, row in enumerate(rows) if row.adapter), None)
-        if request.get("divergence") and adapted is not None and not answers.stopped:
-            divergence = speaker.divergence(rows[adapted], answers.token_ids[adapted])
+        divergences: list[float | None] = [None] * len(rows)
+        if request.get("divergence") and not answers.stopped:
+            for i, row in enumerate(rows):
+                if row.adapter:
+                    divergences[i] = speaker.divergence(row, answers.token_ids[i])
+        adapted = next((i for i, row in enumerate(rows) if row.adapter), 0)
         self._tell(
             number,
             "done",
             texts=answers.texts,
-            divergence=divergence,
+            divergence=divergences[adapted],
+            divergences=divergences,
             tokens_per_second=answers.tokens_per_second,
             stopped=answers.stopped,
         )

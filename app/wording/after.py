@@ -9,12 +9,21 @@ RANKS_HINT = (
 RANKS = "Measure the ranks"
 RANKS_BAR = "rank for 90 % of the energy"
 RANKS_MORE = "for 99 %"
-RANKS_KEPT = "What rank 1, 2, … would keep of everything"
+RANKS_KEPT = "Share of everything learned that rank 1, 2, … alone would keep"
+RANK_KEEPS = "Rank {rank} keeps {share}"
 SHRINK_TITLE = "Make it smaller"
 SHRINK_HINT = "Keeps the strongest directions and measures what the loss says to it."
 SHRINK_R = "New rank"
+SHRINK_NO_RANK = "Type the new rank first."
 SHRINK = "Shrink"
 SHRUNK_NAME = "{name}, rank {r}"
+FURTHER_TITLE = "Teach it more"
+FURTHER_HINT = (
+    "Opens the Train tab with this adapter as the start and with its settings; choose the data to "
+    "go on with there."
+)
+FURTHER = "Train this adapter further"
+FURTHER_SAID = "A run with these settings goes on from “{name}”."
 EXPORT_TITLE = "Use it elsewhere"
 EXPORT_HINT = (
     "GGUF is for llama.cpp and Ollama: the adapter and a Modelfile. Merged is a whole model with "
@@ -37,8 +46,15 @@ COMBINE_METHODS = (
 )
 COMBINE = "Combine"
 COMBINE_NONE = "Choose another finished run on the same base model first."
+COMBINE_NONE_YET = "There is no other finished run on this base model yet."
 COMBINE_SOME = "Choose 2 to {most} runs, and one weight for each."
 COMBINE_BASES = "Only adapters of one base model can be added up, but these are for {bases}."
+COMBINE_MORE = (
+    "“{name}” (run {job}) holds more than low-rank pairs (DoRA or bias vectors), and only pairs "
+    "can be added up: choose another run."
+)
+COMBINED_PART = "{weight} × “{name}” (run {job})"
+COMBINED = "{sum} in rank {r}: {kept} of the sum is kept."
 COMBINED_NAME = "Runs {jobs} combined"
 BRING_TITLE = "Bring an adapter"
 BRING_HINT = (
@@ -57,4 +73,5 @@ ORIGIN_SHRUNK = "Shrunk from run {job} to rank {r}."
 ORIGIN_COMBINED = "Combined from the runs {jobs}."
 ORIGIN_BROUGHT = "Trained elsewhere and brought in."
 WORKING = "Working"
-MADE = "{sentence} It is run {job} in the list."
+MADE = "It stands in the list as run {job}."
+OPEN_MADE = "Show it"

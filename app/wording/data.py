@@ -9,10 +9,16 @@ UPLOAD = "Drop a file here, or click to choose one"
 SAMPLE = "Use the sample data"
 KEPT = "Your data sets"
 KEPT_EMPTY = "Nothing here yet."
-NOTHING_TITLE = "No data set chosen"
-NOTHING_HINT = (
-    "Upload a table, or press “Use the sample data” to try everything with about 80 examples "
-    "that ship with the project."
+NOTHING_TITLE = "From a table to a model of your own, in four steps"
+NOTHING_STEPS = (
+    (
+        "Data",
+        "Upload a table with one example a row, or press “Use the sample data” to try everything "
+        "with 82 examples that ship with the project.",
+    ),
+    ("Train", "Leave the settings as they are and press Train; every one of them is explained."),
+    ("Runs", "Watch the loss fall. You may close the page meanwhile."),
+    ("Playground", "Ask the model before and after, side by side, and take the adapter home."),
 )
 READING = "Reading the file"
 READING_LONG = "The file is being read; its first rows are below."
@@ -46,6 +52,9 @@ ROLE_LABELS = {
 PREVIEW_TITLE = "The first rows, as the model will see them"
 PREVIEW_HINT = "The marked parts are learned; the rest is what the model reads before it."
 PREVIEW_EMPTY = "No row can be used with these columns yet."
+PROBLEMS = "Problems"
+NO_PROBLEMS = "none"
+LEFT_OUT = ("row left out", "rows left out")
 PROBLEMS_TITLE = "Rows that are left out"
 PROBLEMS_NONE = "Every row can be used."
 PROBLEMS_LINE = "Line"

@@ -1,6 +1,10 @@
 """Texts of the Playground tab."""
 
 RUN = "Finished run"
+OTHERS = "Compare with (up to {most} more)"
+OTHERS_HELP = "Other finished runs on the same base model; each gets a column of its own."
+TOO_MANY = "Choose at most {most} runs to compare with."
+SEVERAL_BASES = "Only runs on one base model can be compared; choose others."
 NONE_TITLE = "No finished run yet"
 NONE_HINT = "Train an adapter first; when its run is finished, compare it here with the base model."
 CHOOSE_RUN = "Choose a finished run first."
@@ -8,6 +12,9 @@ NO_ADAPTER = "Run {job} has no adapter yet."
 
 BASE = "Base model"
 ADAPTED = "With your adapter"
+RANK = "rank {r}"
+WITH_DORA = ", DoRA"
+RUN_HINT = "run {job}, {how}"
 BASE_HINT = "as it was before the training"
 ADAPTED_HINT = "the same model with what it learned"
 BASE_HEAD_HINT = "with a head that was never trained: it can only guess"
@@ -19,9 +26,10 @@ EMPTY_SIDE = "The answer appears here."
 WAITING = "…"
 
 PROMPT = "Your message"
-PROMPT_PLACEHOLDER = "Ask both the same question"
+PROMPT_PLACEHOLDER = "Ask all of them the same question"
 EMPTY_PROMPT = "Type a message first."
 SEND = "Send to both"
+SEND_ALL = "Send to all {count}"
 STOP = "Stop"
 CLEAR = "Start over"
 EXAMPLES = "From the run's own data"
@@ -51,6 +59,14 @@ DIVERGENCE_NONE = (
 DIVERGENCE_SLIGHT = "The adapter changes this answer slightly (mean KL {value})."
 DIVERGENCE_CLEAR = "The adapter clearly changes this answer (mean KL {value})."
 DIVERGENCE_STRONG = "The adapter changes this answer very much (mean KL {value})."
+DIVERGENCE_SHORT = (
+    "changes practically nothing",
+    "changes it slightly",
+    "clearly changes it",
+    "changes it very much",
+)
+DIVERGENCE_LEAST = "below {least}"
+DIVERGENCE_OF = "{said} (KL {value})"
 DIVERGENCE_MEANING = "Mean distance of the two models over the first answer tokens, in nats."
 SPEED = "{value} tokens/s"
 STOPPED = "stopped"

@@ -1,6 +1,7 @@
 """Texts of the Runs tab."""
 
 TITLE = "Runs"
+LIST_EMPTY = "Nothing here yet."
 EMPTY_TITLE = "No runs yet"
 EMPTY_HINT = "Choose data and settings on the Train tab and press Train; the run appears here."
 CHOOSE_TITLE = "No run chosen"
@@ -43,7 +44,7 @@ TOOK = "Took"
 CREATED = "Started"
 
 CHART_TITLE = "Loss"
-CHART_HINT = "How surprised the model is by the right answer, in nats per token. Lower is better."
+CHART_HINT = "How surprised the model is by the right answer, in nats. Lower is better."
 CHART_EMPTY = "The chart begins with the first update."
 CHART_TRAIN = "Training"
 CHART_VALIDATION = "Validation"

@@ -232,8 +232,14 @@ FIELDS: dict[str, tuple[str, str]] = {
         "Other alphas for some modules: the end of a path = alpha.",
     ),
 }
-METHOD_TITLE = "Method"
-METHOD_HINT = "Ways beyond plain LoRA. Leave them as they are unless you know what you need."
+SECTIONS = {
+    "length": ("How long", "What one update sees, and how many updates there are."),
+    "learning": ("How it learns", "The size and the manner of each step."),
+    "measuring": ("How it is measured", "Rows that are never trained on say what was learned."),
+    "machine": ("Speed and memory", "The same result in less memory, or in less time."),
+    "method": ("Method", "Ways beyond plain LoRA; leave them unless you know what you need."),
+    "modules": ("Finer choice of modules", "What is trained in which layer; usually left empty."),
+}
 CHOICES = {
     "lora.method=lora": "LoRA",
     "lora.method=freeze": "Freeze",
@@ -274,6 +280,7 @@ IN_PLACE = "the model's own weights"
 SAVED_SIZE = "Saved weights"
 MODEL_FOLLOWS = "{title} was chosen, because it is made for data like this."
 
+COUNT_BAR = "{trainable} trainable, {percent}, {size}"
 COUNTS_TITLE = "What will be trained"
 TRAINABLE = "trainable parameters"
 OF_TOTAL = "{percent} of {total}"

@@ -97,6 +97,7 @@ def _load(model: nn.Module, adapter: Adapter) -> Changes:
             layer.eval()
             changes.setdefault(path, []).append(_combine(layer))
         for path, saved in saved_modules(model):
+            _unhook(saved.trained)
             changes.setdefault(path, []).append(_replaced(saved.eval()))
             before = {n: t for n, t in before.items() if not n.startswith(f"{path}.")}
         changed = {
@@ -139,11 +140,17 @@ def _shifted(bias_change: Tensor) -> Change:
 def _with_weights(module: nn.Module, path: str, weights: dict[str, Tensor]) -> nn.Module:
     """A copy of a module (without parts) that has other weights."""
     other = copy.deepcopy(module)
-    other._forward_hooks.clear()  # the switch's own, which would ask for this copy again
+    _unhook(other)
     with torch.no_grad():
         for name, value in weights.items():
             other.get_parameter(name.removeprefix(f"{path}.")).copy_(value)
     return other
+
+
+def _unhook(copied: nn.Module) -> None:
+    """Take the switch's own hooks off a copy; they would ask for the copy again, without end."""
+    for module in copied.modules():
+        module._forward_hooks.clear()
 
 
 def _on_base_layer(name: str) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from app.comparing import Conversations
 from app.fields import TARGETS
+from app.guard import handler
 from app.html import notice
 from app.main import Page
 from app.services import Services
@@ -83,7 +85,8 @@ def form(page: Page, **changes: Any) -> list[Any]:
 def finished(services: Services, dataset_id: str, name: str = "Done", **settings: Any) -> int:
     """A run that ended well, with something in place of its zip."""
     store = services.store
-    job = store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id, **settings), name)
+    given = {"base_model": STARTER, "dataset": dataset_id, **settings}
+    job = store.enqueue(TrainConfig.parse(given), name)
     store.claim("w", "cpu")
     store.record(job.id, "w", Progress(phase="training", step=2, total_steps=2, loss=1.0))
     store.job_dir(job.id).mkdir(parents=True)
@@ -189,7 +192,7 @@ def test_a_long_file_that_fails_gives_the_place_back(
 def test_counts_follow_the_form(page: Page, dataset_id: str) -> None:
     train = page.train
     page.services.profile(STARTER)
-    changes = train.recount(dataset_id, STARTER, *form(page))
+    changes = train.recount(True, dataset_id, STARTER, *form(page))
     assert "460,800" in changes[train.layout.counts]
     assert "40 rows" not in changes[train.layout.estimate]
     assert "36 rows" in changes[train.layout.estimate]
@@ -201,11 +204,58 @@ def test_counts_follow_the_form(page: Page, dataset_id: str) -> None:
 
 
 def test_a_bad_value_is_said_next_to_its_field_only(page: Page, dataset_id: str) -> None:
-    changes = page.train.recount(dataset_id, STARTER, *form(page, **{"lora.r": 0}))
+    changes = page.train.recount(True, dataset_id, STARTER, *form(page, **{"lora.r": 0}))
     problems = {name: changes[drawn.problem] for name, drawn in page.train.layout.fields.items()}
     assert "must be at least 1" in problems.pop("lora.r")
     assert set(problems.values()) == {""}
     assert page.train.layout.counts not in changes
+
+
+def test_a_page_that_is_not_restored_yet_forgets_nothing(page: Page, dataset_id: str) -> None:
+    train, values = page.train, form(page)
+    early = train.recount(False, dataset_id, STARTER, *values)
+    assert "460,800" in early[train.layout.counts]
+    assert page.memory.form not in early
+    remembered = {"base_model": STARTER, "lora.r": 32}
+    back = page.restore("train", dataset_id, 0, remembered)
+    assert back[train.layout.restored] is True
+    assert back[page.memory.form]["lora.r"] == 32
+    late = train.recount(True, dataset_id, STARTER, *values)
+    assert late[page.memory.form]["lora.r"] == 8
+
+
+def test_a_bad_value_is_told_with_the_fields_label(page: Page, dataset_id: str) -> None:
+    values = form(page, **{"lora.loraplus_lr_ratio": 0})
+    changes = page.train.recount(True, dataset_id, STARTER, *values)
+    said = changes[page.train.layout.fields["lora.loraplus_lr_ratio"].problem]
+    assert "LoRA+ ratio must be at least 1" in said
+
+
+def test_every_tensor_is_listed_before_and_after(page: Page, dataset_id: str) -> None:
+    panel, values = page.train.tensors, form(page, **{"lora.r": 4})
+
+    def table(when: str, part: str = "", only: bool = False) -> str:
+        drawn = panel.draw(True, when, part, only, dataset_id, STARTER, *values)
+        return str(drawn[panel.table])
+
+    before = table("before", "layers.3.self_attn.q_proj")
+    assert "model.layers.3.self_attn.q_proj.weight" in before
+    assert "lora_A" not in before
+    after = table("after", "layers.3.self_attn.q_proj")
+    assert "4 × 576" in after
+    assert after.count('<tr class="trained">') == 2
+    assert after.count('<tr class="frozen">') == 1
+    assert '<tr class="frozen">' not in table("after", only=True)
+    assert "230,400" in table("after"), "what is trained with r = 4 on q and v"
+    assert "No tensor has such a name" in table("after", "nothing like this")
+    assert panel.draw(False, "after", "", False, dataset_id, STARTER, *values) == {}
+
+
+def test_a_table_that_cannot_be_made_is_a_sentence(page: Page, dataset_id: str) -> None:
+    panel, values = page.train.tensors, form(page, **{"lora.r": 0})
+    guarded = handler(panel.notice)(panel.draw)
+    said = guarded(True, "after", "", False, dataset_id, STARTER, *values)[panel.notice]
+    assert "must be at least 1" in said
 
 
 def test_choosing_a_model_offers_its_modules(
@@ -249,7 +299,7 @@ def test_labelled_texts_are_shown_and_choose_their_model(
     assert changes[layout.fields[TARGETS].control]["value"] == ["query", "value"]
     # two labels are 74,498; a third adds a row of 384 weights and a bias to the head
     assert f"{74_498 + 385:,}" in changes[layout.counts]
-    assert changes[layout.fields["class_weights"].box]["visible"]
+    assert changes[layout.fields["class_weights"].box]["elem_classes"] == ["field"]
     back = page.train.pick_data("", "all-minilm-l6-v2", *form(page))
     assert back[layout.model]["value"] == STARTER
 
@@ -257,7 +307,7 @@ def test_labelled_texts_are_shown_and_choose_their_model(
 def test_data_and_model_that_do_not_go_together_are_told(
     page: Page, services: Services, dataset_id: str
 ) -> None:
-    changes = page.train.recount(dataset_id, "all-minilm-l6-v2", *form(page))
+    changes = page.train.recount(True, dataset_id, "all-minilm-l6-v2", *form(page))
     assert "reads texts and cannot write" in changes[page.train.layout.model_notice]
     refused = page.train.start_run("", dataset_id, "all-minilm-l6-v2", *form(page))
     assert "cannot write" in refused[page.train.layout.model_notice]
@@ -278,19 +328,21 @@ def test_only_the_fields_of_a_method_are_shown(
 ) -> None:
     fields = page.train.layout.fields
     changes = page.train.pick_method(dataset_id, STARTER, *form(page, **{"lora.method": method}))
-    assert changes[fields[shown].box]["visible"]
-    assert not changes[fields[hidden].box]["visible"]
+    assert changes[fields[shown].box]["elem_classes"] == ["field"]
+    assert changes[fields[hidden].box]["elem_classes"] == ["field", "off"]
 
 
 def test_what_this_machine_lacks_is_said_at_its_field(page: Page, dataset_id: str) -> None:
     fields = page.train.layout.fields
-    changes = page.train.recount(dataset_id, STARTER, *form(page, start_from="/no/such/adapter"))
+    changes = page.train.recount(
+        True, dataset_id, STARTER, *form(page, start_from="/no/such/adapter")
+    )
     assert "There is no adapter at /no/such/adapter" in changes[fields["start_from"].problem]
 
 
 def test_a_choice_that_is_gone_is_passed_over(page: Page, dataset_id: str) -> None:
     values = form(page, **{TARGETS: ["q_proj", "query", "v_proj"]})
-    changes = page.train.recount(dataset_id, STARTER, *values)
+    changes = page.train.recount(True, dataset_id, STARTER, *values)
     assert "460,800" in changes[page.train.layout.counts]
 
 
@@ -301,8 +353,8 @@ def test_a_text_is_sorted_side_by_side(page: Page, services: Services, tmp_path:
     roles = {"text": "text", "label": "label"}
     run = finished(services, dataset, roles=roles)
     changes = tab.pick(run)
-    assert "The labels appear here" in changes[tab.adapted]
-    assert not changes[tab.decoding_box]["visible"]
+    assert "The labels appear here" in changes[tab.sides.adapted]["value"]
+    assert not changes[tab.controls.decoding_box]["visible"]
     assert not changes[tab.pair]["visible"]
     assert changes[tab.examples_list][0] == ("This is text number 0 here", "")
     assert tab.use_example(changes[tab.examples_list], click(id="0"))[tab.prompt].startswith("This")
@@ -311,9 +363,9 @@ def test_a_text_is_sorted_side_by_side(page: Page, services: Services, tmp_path:
         {"event": "done", "labels": ["glad", "sad"], "probabilities": [[0.5, 0.5], [0.9, 0.1]]},
     ]
     steps = ask(page, run, "What a day")
-    told = next(step for step in steps if tab.adapted in step)
-    assert "90.0%" in told[tab.adapted]
-    assert "50.0%" in told[tab.base]
+    told = next(step for step in steps if tab.sides.adapted in step)
+    assert "90.0%" in told[tab.sides.adapted]
+    assert "50.0%" in told[tab.sides.base]
     _, rows = script.asked[0]
     assert [row["adapter"] is None for row in rows] == [True, False]
     assert rows[1]["text"] == "What a day"
@@ -391,10 +443,11 @@ def test_a_fresh_page_shows_the_run_at_work(
 # Playground
 
 
-def ask(page: Page, run: int | None, prompt: str, *, seed: int = 0) -> list[dict[Any, Any]]:
+def ask(
+    page: Page, run: int | None, prompt: str, *, others: tuple[int, ...] = (), seed: int = 0
+) -> list[dict[Any, Any]]:
     tab = page.playground
-    said = tab.start_over()[tab.said]
-    guarded = tab.guarded_ask(run, prompt, None, said, 0, 64, 1, seed, "")
+    guarded = tab.guarded_ask(run, list(others), prompt, None, Conversations(), 0, 64, 1, seed, "")
     return list(guarded)
 
 
@@ -412,15 +465,15 @@ def test_both_answers_stream_and_the_conversation_goes_on(
     ]  # fmt: skip
     steps = ask(page, run, "Hi?")
     assert any("Loading the model" in str(step.get(tab.notice, "")) for step in steps)
-    assert any("Ahoy" in step.get(tab.adapted, "") for step in steps[:-2])
+    assert any("Ahoy" in step.get(tab.sides.adapted, "") for step in steps[:-2])
     last = {key: value for step in steps for key, value in step.items()}
-    assert "Hello." in last[tab.base]
-    assert "Ahoy!" in last[tab.adapted]
+    assert "Hello." in last[tab.sides.base]
+    assert "Ahoy!" in last[tab.sides.adapted]
     assert "clearly" in last[tab.badge]
     assert last[tab.prompt] == ""
     assert last[tab.send]["interactive"]
     assert not last[tab.stop]["interactive"]
-    assert last[tab.said].adapted == (
+    assert last[tab.said].sides[1] == (
         Turn(role="user", content="Hi?"), Turn(role="assistant", content="Ahoy!"),
     )  # fmt: skip
     [(model, rows, options, divergence)] = script.asked
@@ -428,6 +481,65 @@ def test_both_answers_stream_and_the_conversation_goes_on(
     assert [bool(row["adapter"]) for row in rows] == [False, True]
     assert options == {"max_new_tokens": 64, "temperature": 0, "seed": 0}
     assert divergence is True
+
+
+def test_base_and_four_adapters_answer_in_columns_of_their_own(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab, script = page.playground, services.generator
+    assert isinstance(script, Script)
+    runs = [finished(services, dataset_id, f"Run {letter}") for letter in "ABCDE"]
+    elsewhere = finished(services, dataset_id, "Other base", base_model="another")
+    offered = tab.pick(runs[0])
+    assert offered[tab.choice.others_box]["visible"]
+    assert [each for _, each in offered[tab.choice.others]["choices"]] == runs[:0:-1]
+    assert not tab.pick(elsewhere)[tab.choice.others_box]["visible"]
+
+    chosen = tab.start_over(runs[0], runs[1:4])
+    shown = [chosen[column]["visible"] for column in tab.sides.columns]
+    assert shown == [True] * 5
+    assert "Run D" in chosen[tab.sides.columns[4]]["value"]
+    assert chosen[tab.send] == "Send to all 5"
+    fewer = tab.start_over(runs[0], runs[1:2])
+    assert [fewer[column]["visible"] for column in tab.sides.columns] == [True] * 3 + [False] * 2
+
+    script.events = [
+        {"event": "text", "row": 4, "text": "from the last"},
+        {"event": "done", "texts": list("vwxyz"), "divergence": 0.4,
+         "divergences": [None, 0.4, 0.0, 0.01, 2.0], "tokens_per_second": 20.0, "stopped": False},
+    ]  # fmt: skip
+    steps = ask(page, runs[0], "Hi?", others=tuple(runs[1:4]))
+    assert any("from the last" in step.get(tab.sides.columns[4], "") for step in steps)
+    last = {key: value for step in steps for key, value in step.items()}
+    for column, answer in zip(tab.sides.columns, "vwxyz", strict=True):
+        assert f">{answer}<" in last[column]
+    notes = ("", "clearly changes", "practically nothing", "slightly", "very much")
+    for column, note in zip(tab.sides.columns, notes, strict=True):
+        assert note in last[column]
+    assert "side-note" not in last[tab.sides.base]
+    [(_, rows, _, _)] = script.asked
+    files = [str(services.store.adapter_zip(run)) for run in runs[:4]]
+    assert [row["adapter"] for row in rows] == [None, *files]
+
+    refused = ask(page, runs[0], "Hi?", others=tuple(runs[1:]))
+    assert "at most 3" in refused[-1][tab.notice]
+    mixed = ask(page, runs[0], "Hi?", others=(elsewhere,))
+    assert any("on one base model" in step.get(tab.notice, "") for step in mixed)
+
+
+def test_what_was_said_outlives_another_tab(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab = page.playground
+    first = finished(services, dataset_id)
+    newer = finished(services, dataset_id, "Newer")
+    again = tab.look_again(first, [])
+    assert tab.said not in again
+    assert tab.sides.base not in again
+    assert again[tab.choice.run]["value"] == first
+    assert [each for _, each in again[tab.choice.others]["choices"]] == [newer]
+    services.store.delete(first)
+    assert tab.look_again(first, [])[tab.choice.run]["value"] == newer
 
 
 def test_a_failed_answer_gives_the_message_back(
@@ -467,7 +579,63 @@ def test_examples_come_from_the_runs_data(page: Page, services: Services, datase
     assert used == {tab.prompt: "What is 20?", tab.pair: ""}
     assert tab.use_example(prompts, click(id="9")) == {}
     services.library.remove(dataset_id)
-    assert tab.pick(shown[tab.run]["value"])[tab.examples] == ""
+    assert tab.pick(shown[tab.choice.run]["value"])[tab.examples] == ""
+
+
+# After training
+
+
+def test_after_training_is_there_for_an_adapter(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    after = page.runs.after
+    run = finished(services, dataset_id)
+    shown = after.show(run)
+    assert shown[after.panel]["visible"]
+    assert shown[after.combine_none]["visible"]
+    other = finished(services, dataset_id, "Other")
+    finished(services, dataset_id, "DoRA", lora={"use_dora": True})
+    offered = after.offer_others(run)
+    assert offered[after.combine_box]["visible"]
+    assert offered[after.other]["choices"] == [(f"Other (#{other})", other)]
+    whole = finished(services, dataset_id, "Whole", lora={"method": "full"})
+    assert not after.show(whole)[after.panel]["visible"]
+    assert not after.show(0)[after.panel]["visible"]
+
+
+def test_long_work_is_told_at_its_own_place(
+    page: Page, services: Services, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = page.runs.after
+    run = finished(services, dataset_id)
+    made = services.store.get(finished(services, dataset_id, "Made"))
+    monkeypatch.setattr("app.making.shrink", lambda *_: (made, {"sentence": "From rank 8 to 2."}))
+    steps = list(after.make_smaller(run, 2))
+    assert 'role="progressbar"' in steps[0][after.shrink_place]
+    said = steps[-1][after.shrink_place]
+    assert "From rank 8 to 2." in said
+    assert f'data-id="{made.id}"' in said
+    assert after.run not in steps[-1], "the chosen run stays"
+    assert after.open_made(click(id=str(made.id))) == {after.run: made.id}
+    refused = list(handler(after.shrink_place)(after.make_smaller)(run, None))
+    assert "Type the new rank" in refused[-1][after.shrink_place]
+
+    monkeypatch.setattr(
+        "app.making.export", lambda *_: (services.home / "merged", {"sentence": "Made."})
+    )
+    exported = list(after.export_merged(run))[-1]
+    assert "merged" in exported[after.exported]
+
+
+def test_training_goes_on_from_an_adapter(page: Page, services: Services, dataset_id: str) -> None:
+    run = finished(services, dataset_id, "Done", lora={"r": 4})
+    changes = page.train_further(run, dataset_id)
+    fields = page.train.layout.fields
+    start = changes[fields["start_from"].control]
+    assert start["value"] == str(services.store.adapter_zip(run))
+    assert changes[fields["lora.r"].control] == 4
+    assert "goes on from “Done”" in changes[page.train.layout.notice]
+    assert changes[page.memory.tab] == "train"
 
 
 # What may go wrong anywhere
@@ -476,8 +644,6 @@ def test_examples_come_from_the_runs_data(page: Page, services: Services, datase
 def test_unexpected_errors_are_a_general_sentence(
     page: Page, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from app.guard import handler
-
     def broken() -> dict[Any, Any]:
         raise ZeroDivisionError("secret detail")
 

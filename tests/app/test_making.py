@@ -93,6 +93,8 @@ def test_shrinking_and_adding_up_make_new_lines(services: Services, brought: lis
     assert making.rank_report(services, smaller, quiet)["r"] == 2
     both, found = making.combine(services, brought, [0.5, 0.5], {"method": "cat"}, quiet)
     assert found["r"] == 8
+    assert both.config.lora.lora_alpha == 8, "the scaling is the file's, so that it can go on"
+    assert f"0.5 × “{brought[1].name}” (run {brought[1].id})" in found["sentence"]
     assert services.store.adapter_zip(both.id) is not None
     assert not list(services.home.glob("making-*"))
 
@@ -124,6 +126,12 @@ def test_what_cannot_be_added_up_is_refused(services: Services, brought: list[Jo
     ):
         with pytest.raises(SettingsError, match=said):
             making.combine(services, jobs, weights, {}, quiet)
+    dora = services.store.add_made(
+        brought[0].config.model_copy(update={"lora": LoraConfig(use_dora=True)}), "With DoRA",
+        _copy(services, brought[0]), {},
+    )  # fmt: skip
+    with pytest.raises(SettingsError, match="“With DoRA”"):
+        making.combine(services, [brought[0], dora], [1.0, 1.0], {}, quiet)
     with pytest.raises(SettingsError, match="svd, cat or linear"):
         making.combine(services, brought, [1.0, 1.0], {"method": "sum"}, quiet)
     with pytest.raises(SettingsError, match="gguf or merged"):

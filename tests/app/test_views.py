@@ -11,12 +11,14 @@ from app import clock, counts_view, data_view, playground_view, runs_view, uploa
 from app.conversation import sample_html, turns_html
 from app.downloads import zip_name
 from app.html import notice, plural
+from app.tensors_view import MOST_SHOWN, tensors_html
 from app.wording import data as data_words
 from jobs.job import Job, JobStatus
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.data import Dataset, Problem, Sample, Turn
 from lora_engine.profile import TensorInfo, count_parameters
 from lora_engine.starters import shipped_profile
+from lora_engine.table import TensorRow
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{7*7}}${7*7}"
 PROFILE = shipped_profile("smollm2-135m-instruct")
@@ -85,9 +87,12 @@ def job(**changes: Any) -> Job:
         runs_view.status_html([job(name=EVIL)], False),
         runs_view.log_html(EVIL),
         runs_view.settings_html(job(config=TrainConfig(base_model=EVIL, dataset=EVIL))),
-        playground_view.side_html(True, [Turn(role="user", content=EVIL)], EVIL),
+        playground_view.side_html(
+            playground_view.Head(EVIL, EVIL), [Turn(role="user", content=EVIL)], EVIL
+        ),
         playground_view.examples_html([(EVIL, EVIL)]),
-        playground_view.labels_html(True, {EVIL: 0.5}),
+        tensors_html([TensorRow(EVIL, (1,), EVIL, True)]),
+        playground_view.labels_html(playground_view.ADAPTED, {EVIL: 0.5}),
         notice("error", EVIL),
     ],
 )
@@ -166,6 +171,28 @@ def test_the_badge_says_how_far_the_adapter_goes(divergence: float, word: str) -
     assert ("warning" in html) == (divergence < 0.001)
     assert "20 tokens/s" in html
     assert playground_view.badge_html(None, None, False) == ""
+
+
+def test_a_long_table_of_tensors_is_cut_and_says_so() -> None:
+    rows = [TensorRow(f"layer.{i}.weight", (2, 3), "float32", i == 0) for i in range(900)]
+    html = tensors_html(rows)
+    assert html.count("<tr class=") == MOST_SHOWN
+    assert "The first 400 of 900" in html
+    assert "5,400" in html
+
+
+def test_the_way_ahead_stands_where_nothing_is_yet() -> None:
+    way = data_view.nothing_html()
+    assert [step in way for step in ("Data", "Train", "Runs", "Playground")] == [True] * 4
+    assert "No runs yet" in runs_view.nothing_html()
+    assert "No run chosen" in runs_view.nothing_html(some=True)
+
+
+def test_rows_that_are_left_out_lead_to_their_reasons() -> None:
+    problem = Problem(line=3, kind="empty", message="Line 3 is empty.")
+    with_one = data_view.summary_html(dataset(problems=(problem,), problem_count=1))
+    assert '<a href="#problems">1 row left out</a>' in with_one
+    assert "#problems" not in data_view.summary_html(dataset())
 
 
 def test_the_sign_of_the_queue() -> None:

@@ -42,10 +42,10 @@ def test_rows_are_shown_as_text(page: Page, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "value", "field", "sentence"),
     [
-        ("Rank r", "0", "lora-r", "r must be at least 1"),
-        ("Rank r", "2.5", "lora-r", "r must be a whole number"),
-        ("Alpha α", "-1", "lora-lora-alpha", "lora_alpha must be greater than 0"),
-        ("Dropout", "1.5", "lora-lora-dropout", "lora_dropout must be less than 1"),
+        ("Rank r", "0", "lora-r", "Rank r must be at least 1"),
+        ("Rank r", "2.5", "lora-r", "Rank r must be a whole number"),
+        ("Alpha α", "-1", "lora-lora-alpha", "Alpha α must be greater than 0"),
+        ("Dropout", "1.5", "lora-lora-dropout", "Dropout must be less than 1"),
         ("Rank r", "", "lora-r", "is empty"),
     ],
 )
@@ -100,7 +100,8 @@ def test_nothing_to_train_on(browser: Browser, tmp_path: Path) -> None:
         page.locator("#start-run").click()
         expect(page.locator("#train-dataset-problem")).to_contain_text("Choose a data set first")
         steps.go_to(page, "Runs")
-        expect(page.locator("#run-list")).to_contain_text("No runs yet")
+        expect(page.locator("#run-list")).to_contain_text("Nothing here yet")
+        expect(page.locator("#run-header")).to_contain_text("No runs yet")
         steps.go_to(page, "Playground")
         expect(page.get_by_text("No finished run yet")).to_be_visible()
         watched.context.close()

@@ -382,6 +382,24 @@ def test_the_generation_child_classifies(
     assert wrong["event"] == "error"
 
 
+def test_several_classifiers_judge_side_by_side(
+    run: Callable[..., TrainResult], folder: Path, tmp_path: Path
+) -> None:
+    """Each has a head of its own, and none of them asks for the switch again."""
+    run("one", epochs=2)
+    run("two", epochs=4)
+    out = io.StringIO()
+    service = Service(tmp_path / "home", out, "cpu")
+    zips = [str(tmp_path / name / "adapter.zip") for name in ("one", "two")]
+    asked_of = [{"adapter": zipped, "text": "the sea burns"} for zipped in zips]
+    request = {"op": "classify", "base_model": str(folder)}
+    together = asked(service, out, **request, rows=[{"adapter": None, **asked_of[0]}, *asked_of])
+    assert together["event"] == "done"
+    for row, zipped in zip(together["probabilities"][1:], zips, strict=True):
+        alone = compare(Path(zipped), "the sea burns", Decoding(), home=tmp_path / "home")
+        assert row == pytest.approx(list(alone["adapted"].values()), abs=1e-5)
+
+
 def test_a_model_that_brings_a_head_keeps_it(tmp_path: Path) -> None:
     model = tiny.bert(id2label={0: "down", 1: "up"}, label2id={"down": 0, "up": 1})
     place = tiny.save_model_folder(tmp_path / "model", model, tiny.pair_tokenizer())

@@ -109,6 +109,21 @@ def test_answers_stream_and_end_with_both_texts(child: Child, made: dict[str, st
     assert again[-1]["divergence"] is None
 
 
+def test_each_of_several_adapters_has_its_own_divergence(
+    child: Child, made: dict[str, str]
+) -> None:
+    base, adapted = rows(made)
+    half = adapted | {"strength": 0.5}
+    request = {"op": "answer", "base_model": made["model"], "rows": [base, adapted, half]}
+    child.send(id=5, **request, options={"max_new_tokens": 8}, divergence=True)
+    done = child.last(5)
+    nothing, whole, part = done["divergences"]
+    assert nothing is None
+    assert whole == done["divergence"]
+    assert 0 < part < whole
+    assert len(done["texts"]) == 3
+
+
 def test_stop_ends_a_request_early(child: Child, made: dict[str, str]) -> None:
     request = {"op": "answer", "base_model": made["model"], "rows": rows(made)}
     warm = {"max_new_tokens": 400, "temperature": 2.0}

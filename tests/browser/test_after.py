@@ -1,0 +1,124 @@
+"""After training, on the page: ranks, smaller, further, elsewhere, added up; several compared."""
+
+import re
+import zipfile
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.browser import steps
+from tests.browser.conftest import NARROW, Workshop
+
+
+def short_run(page: Page, name: str, r: int) -> None:
+    """A finished run with the form as it is."""
+    steps.go_to(page, "Train")
+    steps.set_number(page, "Rank r", r)
+    steps.start(page, name)
+    steps.wait_for_status(page, "Finished")
+
+
+def open_run(page: Page, name: str) -> None:
+    steps.go_to(page, "Runs")
+    page.locator("#run-list .run").filter(has_text=name).first.click()
+    expect(page.locator("#run-header h2")).to_have_text(name)
+
+
+def test_what_can_be_done_with_finished_adapters(
+    page: Page, workshop: Workshop, tmp_path: Path
+) -> None:
+    steps.bring(page, workshop.table)
+    page.locator("#to-train").click()
+    steps.choose_model(page, workshop.model)
+    short_run(page, "First adapter", 8)
+    short_run(page, "Second adapter", 4)
+    page.get_by_role("button", name="After training").click()
+
+    page.get_by_role("button", name="Measure the ranks").click()
+    expect(page.locator("#ranks .ranks li").first).to_be_visible()
+    expect(page.locator("#ranks")).to_contain_text("90 %")
+
+    page.get_by_label("New rank").fill("0")
+    page.locator("#shrink").click()
+    expect(page.locator("#shrink-notice [role=alert]")).to_contain_text("from 1 to 1024")
+    page.get_by_label("New rank").fill("2")
+    page.locator("#shrink").click()
+    expect(page.locator("#shrink-notice .success")).to_contain_text("From rank 4 to 2")
+    expect(page.locator("#run-header h2")).to_have_text("Second adapter")
+    expect(page.locator("#run-list")).to_contain_text("Second adapter, rank 2")
+
+    page.get_by_role("button", name="Export for Ollama").click()
+    with page.expect_download() as caught:
+        page.locator("#exported a").click()
+    caught.value.save_as(tmp_path / "gguf.zip")
+    names = set(zipfile.ZipFile(tmp_path / "gguf.zip").namelist())
+    assert {Path(name).suffix for name in names} >= {".gguf"}
+    assert any("Modelfile" in name for name in names)
+    page.get_by_role("button", name="Merge into a full model").click()
+    expect(page.locator("#exported")).to_contain_text("The model is in")
+
+    page.get_by_role("combobox", name="The other run").click()
+    page.get_by_role("option", name=re.compile("First adapter")).click()
+    page.get_by_role("button", name="Combine").click()
+    made = page.locator("#combine-notice .success")
+    expect(made).to_contain_text("First adapter")
+    made.get_by_role("button", name="Show it").click()
+    expect(page.locator("#run-header h2")).to_contain_text("combined")
+    expect(made).to_be_hidden()
+
+    page.get_by_role("button", name="Train this adapter further").click()
+    expect(page.locator("#train-notice")).to_contain_text("goes on from")
+    steps.start(page, "Further")
+    steps.wait_for_status(page, "Finished")
+
+    _compare_several(page)
+    _bring(page, workshop)
+
+
+def _compare_several(page: Page) -> None:
+    """The base and three adapters, side by side and below each other."""
+    open_run(page, "First adapter")
+    page.locator("#run-playground").click()
+    box = page.get_by_role("combobox", name="Compare with")
+    for name in ("Second adapter (", "Further ("):
+        box.click()
+        page.get_by_role("option", name=name).click()
+    send = page.locator("#send")
+    expect(send).to_have_text("Send to all 4")
+    page.get_by_label("Your message", exact=True).fill("What is <b>3</b>?")
+    send.click()
+    expect(page.locator("#adapted-side-3 .side-note")).to_contain_text("KL")
+    for side in ("base-side", "adapted-side", "adapted-side-2", "adapted-side-3"):
+        expect(page.locator(f"#{side} .turn.user .said")).to_have_text("What is <b>3</b>?")
+        expect(page.locator(f"#{side} .turn.assistant")).to_have_count(1)
+    expect(page.locator("#adapted-side-4")).to_be_hidden()
+    expect(page.locator("#base-side .side-note")).to_have_count(0)
+
+    steps.go_to(page, "Data")
+    steps.go_to(page, "Playground")
+    expect(page.locator("#adapted-side-2 .turn.assistant")).to_have_count(1)
+    page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    boxes = [page.locator(f"#{side}").bounding_box() for side in ("base-side", "adapted-side")]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[1]["y"] >= boxes[0]["y"] + boxes[0]["height"]
+    assert steps.overflow(page) == []
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def _bring(page: Page, workshop: Workshop) -> None:
+    """An adapter from elsewhere, and what is none."""
+    steps.go_to(page, "Runs")
+    page.get_by_role("button", name="Bring an adapter").click()
+    page.get_by_role("button", name="Check and add").click()
+    notice = page.locator("#bring-notice")
+    expect(notice.locator("[role=alert]")).to_contain_text("Choose a zip or type a path")
+    page.locator("#bring-adapter input[type=file]").set_input_files(
+        {"name": "no.zip", "mimeType": "application/zip", "buffer": b"no zip at all"}
+    )
+    expect(notice.locator("[role=alert]")).not_to_contain_text("Choose a zip or type a path")
+    adapter = next(iter(workshop.home.glob("jobs/*/adapter.zip")))
+    page.locator("#bring-path textarea, #bring-path input").fill(str(adapter))
+    page.get_by_role("button", name="Check and add").click()
+    expect(page.locator("#run-header h2")).to_have_text("adapter")
+    expect(page.locator("#run-result")).to_contain_text("brought in")
