@@ -167,13 +167,13 @@ class _Layer(torch.autograd.Function):
 
 def _by_head(x: Tensor, heads: int) -> Tensor:
     """n × heads·width → heads × n × width."""
-    return x.unflatten(-1, (heads, -1)).transpose(0, 1).contiguous()
+    apart: Tensor = x.unflatten(-1, (heads, -1))
+    return apart.transpose(0, 1).contiguous()
 
 
 def _by_token(x: Tensor) -> Tensor:
     """heads × n × width → n × heads·width."""
-    mixed: Tensor = x.transpose(0, 1).flatten(1)
-    return mixed
+    return x.transpose(0, 1).flatten(1)
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Tensor:
