@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lora_engine.fast.onednn import helps, product
 from lora_engine.lora.layers import LoRALayer
 from lora_engine.lora.paths import LowRank
-from lora_engine.lora.variants import Plain
+from lora_engine.lora.variants.plain import Plain
 
 Kept = tuple[Tensor, ...]
 """What a group keeps for its backward pass: A(x), and which inputs were not dropped."""
