@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lora_engine.fast.onednn import helps, product
 from lora_engine.lora.layers import LoRALayer
 from lora_engine.lora.paths import LowRank
-from lora_engine.lora.variants.plain import Plain
+from lora_engine.lora.variants import plain
 
 Kept = tuple[Tensor, ...]
 """What a group keeps for its backward pass: A(x), and which inputs were not dropped."""
@@ -145,5 +145,5 @@ class Group:
 def _is_plain(layer: LoRALayer) -> bool:
     """Whether a wrapped layer is out + scaling · B(A(x)), and nothing else."""
     pair = layer.low_rank
-    simple = type(layer.variant) is Plain and type(pair) is LowRank
+    simple = type(layer.variant) is plain.Kind and type(pair) is LowRank
     return simple and pair.start_A is None and not layer.merged
