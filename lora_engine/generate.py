@@ -27,7 +27,7 @@ from lora_engine.data.classes import Reader
 from lora_engine.data.encode import prompt_ids
 from lora_engine.errors import ModelError
 from lora_engine.fast.onednn import quicken
-from lora_engine.fast.packed_weights import FEWEST_ROWS, pack
+from lora_engine.fast.packed_weights import pack
 from lora_engine.inspection import model_task
 from lora_engine.lora.switch import Switchboard
 from lora_engine.model import dtype_for_answers, load_base, load_tokenizer
@@ -82,7 +82,6 @@ class Speaker:
         self.tokenizer = tokenizer
         self.switchboard = Switchboard(model)
         self.stop_ids = _stop_ids(model, tokenizer)
-        self._is_packed = False
         self._rewrites = bool(model.config.is_encoder_decoder)
         self._steps: Steps = EncoderDecoder(model) if self._rewrites else Decoder(model)
 
@@ -95,6 +94,7 @@ class Speaker:
         tokenizer = load_tokenizer(folder)
         model = load_base(folder, device, dtype_for_answers(device), task=task)
         quicken(model)
+        pack(model)
         return cls(model, tokenizer)
 
     def prompt_ids(self, messages: Sequence[Message], *, as_text: bool = False) -> list[int]:
@@ -119,9 +119,6 @@ class Speaker:
         Every row draws with its own generator from the same seed, so that rows differ only by
         their adapter. Raises AdapterError where an adapter does not fit the base.
         """
-        if len(rows) >= FEWEST_ROWS and not self._is_packed:
-            pack(self.model)
-            self._is_packed = True
         choose = [self._chooser(row, decoding) for row in rows]
         tokens: list[list[int]] = [[] for _ in rows]
         texts = [""] * len(rows)

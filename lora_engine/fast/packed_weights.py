@@ -1,10 +1,10 @@
-"""float32 weights in oneDNN's own order, for the few rows of several answers at once.
+"""float32 weights in oneDNN's own order, for several answers at once and for their prompts.
 
-Reason: with three to sixteen rows a frozen float32 product is held up by the order that its weight
-lies in: as it lies, five rows cost 1.7 to 2 times one row; repacked, 1.0 to 1.3 times
-(benchmarks/notes/generation.md). The copy takes as much memory as the weights, so it is made only
-where there is plenty, once, when several answers are first asked for. The numbers are the same up
-to the order of summation.
+Reason: a frozen float32 product with a few rows is held up by the order that its weight lies in.
+As it lies, five rows cost 1.4 to 2 times one row; repacked, 0.8 to 1.3 times, and prompts of 50 to
+100 tokens a tenth to a fifth less (benchmarks/notes/generation.md). The copy takes as much memory
+as the weights, so it is made only where there is plenty. The numbers are the same up to the order
+of summation.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from lora_engine.fast.onednn import helps
 
-FEWEST_ROWS, MOST_ROWS = 3, 16
-PACKED_FOR_ROWS = 5
+FEWEST_ROWS, MOST_ROWS = 3, 256
+"""Below, the weight as it lies is quicker; above, the order of the weight hardly counts."""
+PACKED_FOR_ROWS = 64
 SPARE = 3
 """So many times what the copies take must be free."""
 

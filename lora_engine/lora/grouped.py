@@ -18,11 +18,12 @@ from lora_engine.lora.variants import Plain
 
 
 class Pair(NamedTuple):
-    """What one adapter adds at one linear layer: scaling · b(a(x))."""
+    """What one adapter adds at one linear layer: (x @ a.T) @ b."""
 
     a: Tensor
+    """r × in."""
     b: Tensor
-    scaling: float
+    """r × out, times the scaling."""
 
 
 def pair_of(layer: LoRALayer) -> Pair | None:
@@ -32,7 +33,8 @@ def pair_of(layer: LoRALayer) -> Pair | None:
         return None
     if path.start_A is not None or path.start_B is not None:
         return None
-    return Pair(path.lora_A.detach(), path.lora_B.detach(), path.scaling)
+    scaled = path.lora_B.detach().T * path.scaling
+    return Pair(path.lora_A.detach(), scaled.contiguous())
 
 
 class Group:
@@ -66,9 +68,16 @@ class Group:
 def group(pairs: Sequence[tuple[int, float, Pair]], row_count: int) -> Group:
     """(row, strength, pair) of ascending rows as one group; smaller ranks are filled with zeros."""
     most = max(len(pair.a) for _, _, pair in pairs)
-    a = torch.stack([F.pad(pair.a, (0, 0, 0, most - len(pair.a))) for _, _, pair in pairs])
-    b = torch.stack([
-        F.pad(pair.b * (pair.scaling * strength), (0, most - pair.b.shape[1]))
-        for _, strength, pair in pairs
-    ])  # fmt: skip
-    return Group([row for row, _, _ in pairs], row_count, a.mT, b.mT.contiguous())
+    a = [_filled(pair.a, most) for _, _, pair in pairs]
+    b = [
+        _filled(pair.b if strength == 1 else pair.b * strength, most) for _, strength, pair in pairs
+    ]
+    rows = [row for row, _, _ in pairs]
+    if len(pairs) == 1:  # no copy: the first token waits for this at every module
+        return Group(rows, row_count, a[0][None].mT, b[0][None])
+    return Group(rows, row_count, torch.stack(a).mT, torch.stack(b))
+
+
+def _filled(matrix: Tensor, rows: int) -> Tensor:
+    """``matrix`` with rows of zeros below, so that it has ``rows``."""
+    return matrix if len(matrix) == rows else F.pad(matrix, (0, 0, 0, rows - len(matrix)))
