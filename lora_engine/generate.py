@@ -27,6 +27,7 @@ from lora_engine.data.classes import Reader
 from lora_engine.data.encode import prompt_ids
 from lora_engine.errors import ModelError
 from lora_engine.fast.onednn import quicken
+from lora_engine.fast.packed_weights import pack
 from lora_engine.inspection import model_task
 from lora_engine.lora.switch import Switchboard
 from lora_engine.model import dtype_for_answers, load_base, load_tokenizer
@@ -93,6 +94,7 @@ class Speaker:
         tokenizer = load_tokenizer(folder)
         model = load_base(folder, device, dtype_for_answers(device), task=task)
         quicken(model)
+        pack(model)
         return cls(model, tokenizer)
 
     def prompt_ids(self, messages: Sequence[Message], *, as_text: bool = False) -> list[int]:
@@ -126,10 +128,11 @@ class Speaker:
         with torch.inference_mode(), self._routed(rows):
             prompts = [row.prompt_ids for row in rows]
             for logits in self._steps.next_logits(prompts, tokens, decoding.max_new_tokens):
-                for i, row_logits in enumerate(logits):
+                likeliest = logits.argmax(-1).tolist()
+                for i, pick in enumerate(choose):
                     if done[i]:
                         continue
-                    token = choose[i](row_logits)
+                    token = pick(logits[i]) if pick else likeliest[i]
                     done[i] = token in self.stop_ids
                     if not done[i]:
                         tokens[i].append(token)
@@ -160,8 +163,8 @@ class Speaker:
         with self.switchboard.routed([(row.adapter, row.strength) for row in rows]):
             yield
 
-    def _chooser(self, row: Row, decoding: Decoding) -> Callable[[Tensor], int]:
-        """How a row picks its next token from logits (vocabulary)."""
+    def _chooser(self, row: Row, decoding: Decoding) -> Callable[[Tensor], int] | None:
+        """How a row picks its next token from logits (vocabulary); None takes the likeliest."""
         processors = LogitsProcessorList()
         penalty = getattr(self.model.generation_config, "repetition_penalty", None)
         if penalty and penalty != 1.0:  # as ``generate`` does with this model's own settings
@@ -173,6 +176,8 @@ class Speaker:
         forced = getattr(self.model.generation_config, "forced_bos_token_id", None)
         if self._rewrites and forced is not None:  # BART's answers begin with one fixed token
             processors.append(ForcedBOSTokenLogitsProcessor(forced))
+        if not processors and not decoding.temperature:
+            return None
         generator = torch.Generator(self.model.device).manual_seed(decoding.seed)
         so_far = list(self._steps.beginning(row.prompt_ids))
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from lora_engine.data.check import check_rows
+from lora_engine.data.check import Content, Labelled, characters_of, check_contents
 from lora_engine.data.labels import MOST_LABELS, TooManyLabelsError, counted
 from lora_engine.data.lines import Source
-from lora_engine.data.nouns import Dataset, Problem, Sample
+from lora_engine.data.nouns import Dataset, Problem
 from lora_engine.data.read import open_source
 from lora_engine.data.roles import guess, task_of
 from lora_engine.data.rowfile import read_rows, write_rows
@@ -97,7 +97,7 @@ def checked(dataset: Dataset, rows_path: Path, tell: OnProgress) -> Dataset:
     """
     places = [dataset.columns.index(column) for column in dataset.roles.values()]
     count = _Count()
-    for number, row in enumerate(check_rows(read_rows(rows_path, places), dataset.roles)):
+    for number, row in enumerate(check_contents(read_rows(rows_path, places), dataset.roles)):
         count.add(row)
         if number % 8192 == 0:
             tell(READ + (1 - READ) * number / dataset.total_rows, "Checking the rows")
@@ -127,19 +127,18 @@ class _Count:
         self.kinds: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
 
-    def add(self, row: Sample | Problem) -> None:
+    def add(self, row: tuple[int, Content] | Problem) -> None:
         if isinstance(row, Problem):
             self.kinds[row.kind] += 1
             if len(self.problems) < KEPT_PROBLEMS:
                 self.problems.append(row)
             return
-        if row.label:
-            self.labels[row.label] += 1
+        _, content = row
+        if isinstance(content, Labelled):
+            self.labels[content.label] += 1
             if len(self.labels) > MOST_LABELS:
                 raise TooManyLabelsError
-        length = (
-            len(row.text) + len(row.text_pair) + sum(len(turn.content) for turn in row.messages)
-        )
+        length = characters_of(content)
         self.rows += 1
         self.characters += length
         self.longest = max(self.longest, length)

@@ -34,7 +34,7 @@ def open_source(path: Path, suffix: str = "", head: int | None = None) -> Iterat
     """
     suffix = (suffix or path.suffix).lower()
     try:
-        found = charset.detect(path)
+        found = charset.detect(path) if head is None else charset.detect_for_first_rows(path)
         with Lines(path, found) as lines:
             sample = lines.text.read(SAMPLE_CHARACTERS)
     except OSError as error:

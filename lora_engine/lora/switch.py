@@ -1,4 +1,8 @@
-"""Many adapters on one untouched base model, chosen per row of a batch."""
+"""Many adapters on one untouched base model, chosen per row of a batch.
+
+Plain pairs of all rows at one module are one batched product (see ``grouped``); whatever else an
+adapter may bring (DoRA, embeddings, convolutions, biases, saved modules) goes row by row.
+"""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_engine.adapter import Adapter, attach
+from lora_engine.lora.grouped import Group, Pair, group, pair_of
 from lora_engine.lora.inject import adapted, remove, saved_modules
 from lora_engine.lora.layers import LoRALayer
 
@@ -19,6 +24,8 @@ Change = Callable[[Tensor, Tensor], Tensor]
 """(input, base output) of one row at one module → the adapted output."""
 Changes = dict[str, list[Change]]
 """Module path → what happens there, in order."""
+Route = list[tuple[int, float, list[Change]]]
+"""Row, strength, and what happens to the row at one module."""
 
 
 class Switchboard:
@@ -27,12 +34,14 @@ class Switchboard:
     Outside ``routed`` the model is the base model.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, grouping: bool = True) -> None:
         self._model = model
+        self._grouping = grouping
+        """False sends every row by itself: the reference that ``grouped`` is tested against."""
         self._loaded: dict[int, tuple[Adapter, Changes]] = {}
         self._hooked: set[str] = set()
         self._row_count = 0
-        self._route: list[tuple[int, float, Changes]] = []
+        self._route: dict[str, Group | Route] = {}
 
     @contextmanager
     def routed(self, rows: Sequence[tuple[Adapter | None, float]]) -> Iterator[None]:
@@ -42,15 +51,26 @@ class Switchboard:
             AdapterError: an adapter does not fit the model.
         """
         self._row_count = len(rows)
-        self._route = [
-            (row, strength, self._changes(adapter))
-            for row, (adapter, strength) in enumerate(rows)
-            if adapter is not None and strength
-        ]
+        by_path: dict[str, Route] = {}
+        for row, (adapter, strength) in enumerate(rows):
+            if adapter is not None and strength:
+                for path, changes in self._changes(adapter).items():
+                    by_path.setdefault(path, []).append((row, strength, changes))
+        self._route = {path: self._grouped(route) for path, route in by_path.items()}
         try:
             yield
         finally:
-            self._route = []
+            self._route = {}
+
+    def _grouped(self, route: Route) -> Group | Route:
+        """The rows at one module as one product, where each has a plain pair there."""
+        pairs: list[tuple[int, float, Pair]] = []
+        for row, strength, changes in route:
+            only = changes[0] if len(changes) == 1 else None
+            if not self._grouping or not isinstance(only, _Combine) or only.pair is None:
+                return route
+            pairs.append((row, strength, only.pair))
+        return group(pairs, self._row_count)
 
     def _changes(self, adapter: Adapter) -> Changes:
         known = self._loaded.pop(id(adapter), None)
@@ -66,8 +86,14 @@ class Switchboard:
 
     def _hook_at(self, path: str) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
-            for row, strength, changes in self._route:
-                for change in changes.get(path, ()):
+            route = self._route.get(path)
+            if route is None:
+                return
+            if isinstance(route, Group):
+                route.add(args[0], out)
+                return
+            for row, strength, changes in route:
+                for change in changes:
                     x, own = self._of_row(args[0], row), self._of_row(out, row)
                     adapted_out = change(x, own)
                     own.copy_(adapted_out if strength == 1 else own.lerp(adapted_out, strength))
@@ -95,7 +121,7 @@ def _load(model: nn.Module, adapter: Adapter) -> Changes:
         layers = dict(adapted(model))
         for path, layer in layers.items():
             layer.eval()
-            changes.setdefault(path, []).append(_combine(layer))
+            changes.setdefault(path, []).append(_Combine(layer))
         for path, saved in saved_modules(model):
             _unhook(saved.trained)
             changes.setdefault(path, []).append(_replaced(saved.eval()))
@@ -121,8 +147,15 @@ def _load(model: nn.Module, adapter: Adapter) -> Changes:
     return changes
 
 
-def _combine(layer: LoRALayer) -> Change:
-    return lambda x, out: layer.variant.combine(layer, x, out)
+class _Combine:
+    """A low-rank path beside its layer; ``pair`` is set where it is no more than A and B."""
+
+    def __init__(self, layer: LoRALayer) -> None:
+        self._layer = layer
+        self.pair = pair_of(layer)
+
+    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
+        return self._layer.variant.combine(self._layer, x, out)
 
 
 def _replaced(module: nn.Module) -> Change:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_engine.data.charset import Charset, detect
+from lora_engine.data.charset import Charset, detect, detect_for_first_rows
 from lora_engine.errors import DataError
 
 CHINESE = "这家酒店的房间很大，服务员的态度也非常好，下次还会再来。"
@@ -48,6 +48,22 @@ def test_an_encoding_is_recognised(tmp_path: Path, text: str, encoding: str, exp
     found = detect(file_of(tmp_path, text.encode(encoding)))
     assert found == Charset(expected)
     assert text.encode(encoding).decode(found.encoding) == text
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "expected"),
+    [
+        (b"a,b\n" * 20_000, b"caf\xe9\n", Charset("utf-8", lossy=True)),
+        ("h\u00e9,b\n".encode() * 20_000, b"", Charset("utf-8", lossy=True)),
+        (b"caf\xe9,b\n" * 20_000, b"", Charset("cp1252")),
+        ("\ufeffa,b\n".encode() * 20_000, b"", Charset("utf-8-sig")),
+        (b"a,b\n", b"caf\xe9\n", Charset("cp1252")),
+    ],
+)
+def test_the_first_rows_of_a_long_utf8_file_are_read_without_the_rest(
+    tmp_path: Path, begins: bytes, ends: bytes, expected: Charset
+) -> None:
+    assert detect_for_first_rows(file_of(tmp_path, begins + ends)) == expected
 
 
 def test_bytes_far_from_the_beginning_count(tmp_path: Path) -> None:

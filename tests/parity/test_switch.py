@@ -76,3 +76,29 @@ def test_compare_takes_a_zip_of_the_reference(tmp_path: Path, capsys: Any) -> No
     assert answers[2]["adapted"] != answers[2]["base"]
     assert answers[0]["divergence"] == pytest.approx(0, abs=1e-6)
     assert 1e-5 < answers[1]["divergence"] < answers[2]["divergence"]
+
+
+@pytest.mark.parametrize("order", [(None, 0, 1, 2), (0, None, 1, 0), (1,)], ids=str)
+def test_rows_in_one_product_are_rows_by_themselves(
+    order: tuple[int | None, ...], tmp_path: Path
+) -> None:
+    """Adapters of other ranks, scalings, modules and strengths; one brings a DoRA."""
+    kinds: list[dict[str, Any]] = [
+        {"r": 4}, {"r": 2, "lora_alpha": 7, "target_modules": ["q_proj", "up_proj"]},
+        {"use_dora": True, "target_modules": ["v_proj"]},
+    ]  # fmt: skip
+    read = [
+        adapter_files.read(make(tmp_path / str(seed), tiny.llama(), seed=seed, **kind))
+        for seed, kind in enumerate(kinds)
+    ]
+    model = tiny.llama()
+    inputs = batch(model)
+    routes = [
+        (None if which is None else read[which], 0.5 + place) for place, which in enumerate(order)
+    ]
+    found = []
+    for grouping in (True, False):
+        with Switchboard(model, grouping=grouping).routed(routes):
+            found.append(rows_of(model, inputs, 0, len(order)))
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=0)
+    assert order[0] is None or not torch.allclose(found[0][0], rows_of(model, inputs, 0, 1)[0])
