@@ -2,7 +2,7 @@
 
 Reason: row by row, an answer's step calls hundreds of small products one after the other, and each
 costs more to call than to compute. In one batch the cost hardly grows with the rows. The numbers
-are those of ``Plain`` up to the order of multiplication: scaling and strength are put into B once.
+are those of ``plain.Kind`` up to the order of multiplication: scaling and strength are put into B once.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lora_engine.lora.layers import LoRALayer
 from lora_engine.lora.paths import LowRank
-from lora_engine.lora.variants import Plain
+from lora_engine.lora.variants import plain
 
 
 class Pair(NamedTuple):
@@ -29,7 +29,7 @@ class Pair(NamedTuple):
 def pair_of(layer: LoRALayer) -> Pair | None:
     """A layer's pair, or None where the layer does more than to add scaling · b(a(x))."""
     path = layer.low_rank
-    if type(path) is not LowRank or type(layer.variant) is not Plain:
+    if type(path) is not LowRank or type(layer.variant) is not plain.Kind:
         return None
     if path.start_A is not None or path.start_B is not None:
         return None
