@@ -92,17 +92,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for key, work in works(chosen.data, Path(temporary)).items():
             if key in chosen.work:
-                found = measure(work, Path(temporary) / key, chosen.runs)
+                known = details.get("qv") if key == "linear" else None
+                precision = known["reference_precision"] if known else ""
+                found = measure(work, Path(temporary) / key, chosen.runs, precision)
                 details[key] = found
                 bars += judge(work, found)
                 print(markdown(bars), flush=True)
                 write("training", bars, details, chosen.results)
 
 
-def measure(work: Work, folder: Path, runs: int) -> dict[str, Any]:
-    """Both sides ``runs`` times, in turns, after the reference's best precision is found."""
+def measure(work: Work, folder: Path, runs: int, precision: str = "") -> dict[str, Any]:
+    """Both sides ``runs`` times, in turns; first the reference's best precision is found, unless
+    it is given."""
     pairs = []
-    precision = ""
     for number, job in zip(range(runs), _jobs(work, folder), strict=False):
         if not precision:
             precision = _best(work, job)

@@ -1,7 +1,7 @@
 """The loss of a batch of rows, and the plain way to it: padded rows and full logits."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,30 @@ class LossPath(Protocol):
 
     def loss_sum(self, examples: list[Example]) -> Tensor:
         """Cross-entropy, in nats, summed over what is learned from ``examples``."""
+
+
+@runtime_checkable
+class TakesUpdates(Protocol):
+    """A way that takes an update's batches in an order of its own, or several at once."""
+
+    def backward(self, examples: list[Example]) -> float:
+        """See the function of this name."""
+
+    def total_loss(self, examples: list[Example]) -> float:
+        """Cross-entropy, in nats, summed over what is learned, without gradients."""
+
+
+def backward(path: LossPath, examples: list[Example]) -> float:
+    """Add the gradients of the mean loss of ``examples`` to what is trained; gives that loss."""
+    if isinstance(path, TakesUpdates):
+        return path.backward(examples)
+    learned = path.learned(examples)
+    total = 0.0
+    for batch in path.batches(examples):
+        loss = path.loss_sum(batch) / learned
+        loss.backward()
+        total += loss.item()
+    return total
 
 
 class PaddedPath:
@@ -78,7 +102,9 @@ def mean_loss(path: LossPath, updates: Iterable[list[Example]]) -> float:
     """Mean cross-entropy, in nats, of all that is learned from all rows."""
     total, learned = 0.0, 0.0
     for examples in updates:
-        for batch in path.batches(examples):
-            total += float(path.loss_sum(batch))
-            learned += path.learned(batch)
+        learned += path.learned(examples)
+        if isinstance(path, TakesUpdates):
+            total += path.total_loss(examples)
+        else:
+            total += sum(float(path.loss_sum(batch)) for batch in path.batches(examples))
     return total / learned

@@ -28,16 +28,17 @@ def limit_kernel_cache() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep large freed blocks for the next of their size.
+    """Let the C library keep some of what is freed for the next block of its size.
 
-    glibc gives them back to the system at once, and every layer's next buffer is made of new
-    pages, which the system zeroes first: 3 % of a run on a CPU. The peak stays what it was.
+    glibc gives it back to the system at once, and every layer's next buffer is made of new pages,
+    which the system zeroes first: 3 % of a run on a CPU. Kept without limit, what two threads
+    free falls apart and adds 200 MB to the peak (benchmarks/NOTES.md).
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):  # musl has none
-            libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+            libc.mallopt(M_MMAP_THRESHOLD, 4_000_000)
+            libc.mallopt(M_TRIM_THRESHOLD, 100_000_000)
 
 
 def peak_memory_mb(device: torch.device) -> float:

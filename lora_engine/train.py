@@ -16,7 +16,7 @@ from lora_engine.evaluate import measure
 from lora_engine.fast.onednn import quicken
 from lora_engine.lora.inject import inject
 from lora_engine.lora.starts import finish_start
-from lora_engine.loss import mean_loss
+from lora_engine.loss import backward, mean_loss
 from lora_engine.memory import keep_freed_memory, limit_kernel_cache, peak_memory_mb
 from lora_engine.model import choose_device, choose_dtype
 from lora_engine.noise import add_embedding_noise
@@ -63,7 +63,6 @@ def train(
     """
     report(Progress(phase="preparing", message="Reading the data"))
     limit_kernel_cache()
-    keep_freed_memory()
     set_seed(config.seed)
     place = choose_device(device)
     start = adapter.read(Path(config.start_from)) if config.start_from else None
@@ -93,6 +92,7 @@ def train(
         quicken(model)
     path = task.path(model, config, work.words, place, work.longest)
 
+    keep_freed_memory()
     plan = Plan.of(config, len(work.training))
     optimizer = make_optimizer(model, config)
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -139,12 +139,7 @@ def train(
             break
         began = time.perf_counter()
         examples = work.training.examples(plan.update(state.step))
-        learned = path.learned(examples)
-        update_loss = 0.0
-        for batch in path.batches(examples):
-            loss = path.loss_sum(batch) / learned
-            loss.backward()
-            update_loss += loss.item()
+        loss = backward(path, examples)
         state.tokens += path.tokens(examples)
         if config.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(trainable, config.max_grad_norm)
@@ -152,7 +147,7 @@ def train(
         scheduler.step()
         optimizer.zero_grad()
         state.step += 1
-        state.losses.append(update_loss)
+        state.losses.append(loss)
         state.seconds += time.perf_counter() - began
         tell("training")
         is_last = state.step == plan.total_steps

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from lora_engine.fast.onednn import product
 
-CHUNK = 128
-"""Positions a chunk: 25 MB of float32 logits at 49,152 words."""
+LOGITS = 8_000_000
+"""Logits at a time, in the model's number format: 160 positions at 49,152 words, enough rows to
+keep the matrix units busy."""
+ROWS = 16
+"""Positions whose softmax is taken at a time, in float32: they fit in the processor's cache."""
 
 
 def head_loss(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
@@ -35,22 +38,16 @@ class _HeadLoss(torch.autograd.Function):
         wanted = hidden.requires_grad
         gradient = torch.empty_like(hidden) if wanted else None
         total = hidden.new_zeros((), dtype=torch.float32)
-        for start in range(0, len(hidden), CHUNK):
-            chunk = slice(start, start + CHUNK)
-            logits = product(hidden[chunk], weight).float()
+        at_once = max(ROWS, LOGITS // len(weight))
+        for start in range(0, len(hidden), at_once):
+            chunk = slice(start, start + at_once)
+            logits = product(hidden[chunk], weight)
             if bias is not None:
                 logits += bias
-            target = labels[chunk, None]
-            # torch's log_softmax takes three times as long over so many words
-            logits.sub_(logits.amax(-1, keepdim=True))
-            total -= logits.gather(1, target).sum()
-            probability = logits.exp_()
-            mass = probability.sum(-1, keepdim=True)
-            total += mass.log().sum()
+            for rows, target in zip(logits.split(ROWS), labels[chunk].split(ROWS), strict=True):
+                total += _loss(rows, target[:, None], wanted)
             if gradient is not None:
-                probability.div_(mass)
-                probability.scatter_add_(1, target, -torch.ones_like(mass))
-                gradient[chunk] = product(probability.to(weight.dtype), weight.T)
+                gradient[chunk] = product(logits, weight.T)
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return total
@@ -59,3 +56,19 @@ class _HeadLoss(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * gradients[0].to(gradient.dtype), None, None, None
+
+
+def _loss(logits: Tensor, target: Tensor, wanted: bool) -> Tensor:
+    """Summed cross-entropy of rows × words against rows × 1; where ``wanted``, the logits become
+    its gradient."""
+    # torch's log_softmax takes three times as long over so many words
+    wide = logits.float()
+    wide = wide - wide.amax(-1, keepdim=True)
+    loss = -wide.gather(1, target).sum()
+    probability = wide.exp_()
+    mass = probability.sum(-1, keepdim=True)
+    if wanted:
+        probability.div_(mass)
+        probability.scatter_add_(1, target, -torch.ones_like(mass))
+        logits.copy_(probability)
+    return loss + mass.log().sum()

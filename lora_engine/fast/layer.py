@@ -75,13 +75,18 @@ class Parts:
 
 
 def layer_forward(
-    parts: Parts, x: Tensor, cos: Tensor, sin: Tensor, borders: list[int], dropping: bool
+    parts: Parts,
+    x: Tensor,
+    turn: tuple[Tensor, Tensor],
+    borders: list[int],
+    dropping: torch.Generator | None,
 ) -> Tensor:
-    """x: n × width → n × width. ``cos`` and ``sin``: n × width of a head; ``borders``: 0 and the
-    end of each row; ``dropping``: whether the low-rank paths drop inputs."""
+    """x: n × width → n × width. ``turn``: the rotary cosines and sines, n × width of a head;
+    ``borders``: 0 and the end of each row; ``dropping`` draws the inputs that the low-rank paths
+    drop, None drops none."""
     pairs = [tensor for group in parts.groups for pair in group.pairs for tensor in pair.tensors]
     out: Tensor = _Layer.apply(  # type: ignore[no-untyped-call]
-        parts, x, cos, sin, borders, dropping, *pairs
+        parts, x, *turn, borders, dropping, *pairs
     )
     return out
 
@@ -95,7 +100,7 @@ class _Layer(torch.autograd.Function):
         cos: Tensor,
         sin: Tensor,
         borders: list[int],
-        dropping: bool,
+        dropping: torch.Generator | None,
         *_: Tensor,
     ) -> Tensor:
         normed, inverse = parts.before.forward(x)
@@ -117,11 +122,12 @@ class _Layer(torch.autograd.Function):
         (gate, up), widen = parts.widen.forward(normed, dropping)
         (out,), narrow = parts.narrow.forward(F.silu(gate).mul_(up), dropping)
         ctx.save_for_backward(
-            *(x, cos, sin, inverse, grouped, key, value, mixed, middle, inverse2, gate, up),
+            *(x, cos, sin, inverse, grouped, key, value, middle, inverse2, gate, up),
+            *([mixed] if parts.gather.pairs else []),  # only a pair asks for its input again
             *(tensor for kept in (attend, gather, widen, narrow) for tensor in kept),
             *(block for kept in rows for block in kept),
         )
-        ctx.parts, ctx.borders, ctx.dropping = parts, borders, dropping
+        ctx.parts, ctx.borders, ctx.dropping = parts, borders, dropping is not None
         ctx.row_blocks = [len(kept) for kept in rows]
         return out.add_(middle)
 
@@ -130,16 +136,18 @@ class _Layer(torch.autograd.Function):
         parts: Parts = ctx.parts
         grad = gradients[0]
         saved = list(ctx.saved_tensors)
-        x, cos, sin, inverse, query, key, value, mixed, middle, inverse2, gate, up = saved[:12]
-        kept = saved[12:]
+        x, cos, sin, inverse, query, key, value, middle, inverse2, gate, up = saved[:11]
+        kept = saved[11:]
+        mixed = kept.pop(0) if parts.gather.pairs else None
         attend, gather, widen, narrow = (
             tuple(kept.pop(0) for _ in range(group.kept(ctx.dropping))) for group in parts.groups
         )
         activated = F.silu(gate)
-        grad_act, pairs_narrow = parts.narrow.backward([grad], activated * up, narrow)
+        wide = activated * up if parts.narrow.pairs else None
+        grad_act, pairs_narrow = parts.narrow.backward([grad], wide, narrow)
         grad_up = activated.mul_(grad_act)
         grad_gate = torch.ops.aten.silu_backward(grad_act.mul_(up), gate)
-        normed = parts.after.again(middle, inverse2)
+        normed = parts.after.again(middle, inverse2) if parts.widen.pairs else None
         grad_normed, pairs_widen = parts.widen.backward([grad_gate, grad_up], normed, widen)
         grad = parts.after.backward_into(grad, grad_normed, middle, inverse2)
         grad_mixed, pairs_gather = parts.gather.backward([grad], mixed, gather)
@@ -158,7 +166,7 @@ class _Layer(torch.autograd.Function):
             _by_token(grad_value),
         ]
         needs_x = ctx.needs_input_grad[1]
-        normed = parts.before.again(x, inverse)
+        normed = parts.before.again(x, inverse) if parts.attend.pairs else None
         grad_normed, pairs_attend = parts.attend.backward(wanted, normed, attend, needs_x)
         grad_x = parts.before.backward_into(grad, grad_normed, x, inverse) if needs_x else None
         pairs = (*pairs_attend, *pairs_gather, *pairs_widen, *pairs_narrow)
@@ -260,5 +268,5 @@ def _forward(
     if borders is None or len(hidden_states) != 1:
         return plain(layer, hidden_states, *args, **options)
     cos, sin = (part[0] for part in options["position_embeddings"])
-    ends = borders.tolist()
-    return layer_forward(parts, hidden_states[0], cos, sin, ends, layer.training)[None]
+    dropping = (options.get("dropping") or torch.default_generator) if layer.training else None
+    return layer_forward(parts, hidden_states[0], (cos, sin), borders.tolist(), dropping)[None]

@@ -6,8 +6,9 @@ units; positions restart at every row and attention never crosses one.
 """
 
 import logging
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,25 +16,39 @@ from torch import Tensor
 from lora_engine.batches import IGNORED, Example, learned_tokens, read_tokens
 from lora_engine.config import TrainConfig
 from lora_engine.fast import attention
+from lora_engine.fast.crew import AT_ONCE, Crew
 from lora_engine.fast.head_loss import head_loss
 from lora_engine.fast.layer import fuse, unfuse
 from lora_engine.loss import LossPath, PaddedPath
 
 log = logging.getLogger(__name__)
 
-PACK_TOKENS = 512
-"""Tokens a pack (one longer row is a pack of its own): the matrix units are busy from here on."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PACK_TOKENS = 576
+"""Tokens that a pack has at the most where its rows divide evenly: matrix units are busy from 400
+on, and memory grows with it."""
+
+
+ROUND = 16
+"""Packs are filled up to a multiple of this: oneDNN makes kernels of a third of a megabyte for
+each new length of a matrix and never lets all of them go."""
 
 
 class PackedPath:
     """One long row made of whole rows; for CPUs and models of transformers' attention interface."""
 
-    def __init__(self, model: Any, device: torch.device) -> None:
+    def __init__(self, model: Any, device: torch.device, checkpointed: bool = False) -> None:
         self._model = model
         self._device = device
         self._head = model.get_output_embeddings()
         model.set_attn_implementation(attention.NAME)
-        fuse(model)
+        layers = fuse(model)
+        # in other layers the dropout's numbers would depend on which pack is first
+        whole = layers == model.config.get_text_config().num_hidden_layers
+        cores = torch.get_num_threads()
+        self._crew = Crew(cores) if whole and cores > 1 and not checkpointed else None
 
     def learned(self, examples: list[Example]) -> float:
         """See ``LossPath``: tokens."""
@@ -44,23 +59,61 @@ class PackedPath:
         return read_tokens(examples)
 
     def batches(self, examples: list[Example]) -> Iterator[list[Example]]:
-        """Fill packs of PACK_TOKENS with the longest rows first."""
-        packs: list[list[Example]] = []
-        room: list[int] = []
+        """Even packs of about PACK_TOKENS, as many as keep every thread busy to the end."""
+        lengths = sum(len(example["input_ids"]) for example in examples)
+        at_once = AT_ONCE if self._crew else 1
+        count = at_once * math.ceil(lengths / (at_once * PACK_TOKENS))
+        packs: list[list[Example]] = [[] for _ in range(min(count, len(examples)))]
+        filled = [0] * len(packs)
         for example in sorted(examples, key=lambda e: len(e["input_ids"]), reverse=True):
-            length = len(example["input_ids"])
-            fitting = next((i for i, left in enumerate(room) if left >= length), None)
-            if fitting is None:
-                packs.append([example])
-                room.append(PACK_TOKENS - length)
-            else:
-                packs[fitting].append(example)
-                room[fitting] -= length
+            emptiest = filled.index(min(filled))
+            packs[emptiest].append(example)
+            filled[emptiest] += len(example["input_ids"])
         yield from packs
 
-    def loss_sum(self, examples: list[Example]) -> Tensor:
-        """See ``LossPath``."""
+    def backward(self, examples: list[Example]) -> float:
+        """See ``TakesUpdates``."""
+        learned = self.learned(examples)
+        trained = [tensor for tensor in self._model.parameters() if tensor.requires_grad]
+
+        def one(numbered: tuple[int, list[Example]]) -> tuple[float, Sequence[Tensor]]:
+            seed, pack = numbered
+            dropping = torch.Generator().manual_seed(seed)
+            loss = self.loss_sum(pack, dropping) / learned
+            return loss.item(), torch.autograd.grad(loss, trained)
+
+        total = 0.0
+        for loss, gradients in self._each(one, self._numbered(examples)):
+            total += loss
+            for tensor, gradient in zip(trained, gradients, strict=True):
+                tensor.grad = gradient if tensor.grad is None else tensor.grad.add_(gradient)
+        return total
+
+    def total_loss(self, examples: list[Example]) -> float:
+        """See ``TakesUpdates``."""
+
+        @torch.no_grad()  # which is a matter of each thread
+        def one(pack: list[Example]) -> float:
+            return float(self.loss_sum(pack))
+
+        return sum(self._each(one, list(self.batches(examples))))
+
+    def _numbered(self, examples: list[Example]) -> list[tuple[int, list[Example]]]:
+        """The packs, each with a seed for what it drops."""
+        packs = list(self.batches(examples))
+        seeds = torch.randint(2**62, (len(packs),)).tolist()
+        return list(zip(seeds, packs, strict=True))
+
+    def _each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        return self._crew.map(work, items) if self._crew else map(work, items)
+
+    def loss_sum(self, examples: list[Example], dropping: torch.Generator | None = None) -> Tensor:
+        """See ``LossPath``; ``dropping`` decides which inputs of fused layers are dropped."""
         lengths = [len(example["input_ids"]) for example in examples]
+        filler = -sum(lengths) % ROUND
+        if filler:  # a row of its own, from which nothing is learned
+            blank = {"input_ids": [0] * filler, "labels": [IGNORED] * filler}
+            examples, lengths = [*examples, blank], [*lengths, filler]
         ids = torch.cat([torch.as_tensor(example["input_ids"]) for example in examples])
         positions = torch.cat([torch.arange(length) for length in lengths])
         # The last position of a row predicts nothing: the next row's first token is not its own.
@@ -76,6 +129,7 @@ class PackedPath:
             cu_seq_lens_k=borders,
             max_length_q=max(lengths),
             max_length_k=max(lengths),
+            dropping=dropping,
         ).last_hidden_state[0]
         learned = (labels != IGNORED).to(self._device)
         labels = labels.to(self._device)[learned]
@@ -112,7 +166,7 @@ def choose_path(
         with torch.no_grad():
             model.eval()
             expected = float(plain.loss_sum(rows))
-            packed = PackedPath(model, device)
+            packed = PackedPath(model, device, config.gradient_checkpointing)
             found = float(packed.loss_sum(rows))
             model.train()
             packed.loss_sum(rows)  # raises where the family drops attention out in training

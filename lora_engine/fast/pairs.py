@@ -75,7 +75,7 @@ class Group:
         """How many tensors ``forward`` gives to keep."""
         return (1 + (dropping and self.dropout > 0)) if self.pairs else 0
 
-    def forward(self, x: Tensor, dropping: bool) -> tuple[list[Tensor], Kept]:
+    def forward(self, x: Tensor, dropping: torch.Generator | None) -> tuple[list[Tensor], Kept]:
         """x: n × in → n × out of each module, in buffers of their own, and what to keep."""
         outs = [product(x, weight) for weight in self.weights]
         for out, bias in zip(outs, self.biases, strict=True):
@@ -84,8 +84,10 @@ class Group:
         if not self.pairs:
             return outs, ()
         masks: Kept = ()
-        if dropping and self.dropout > 0:
-            masks = (torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - self.dropout),)
+        if dropping is not None and self.dropout > 0:
+            kept_share = 1 - self.dropout
+            mask = torch.empty_like(x, dtype=torch.bool)
+            masks = (mask.bernoulli_(kept_share, generator=dropping),)
         used = self._dropped(x, masks[0]) if masks else x
         low = used @ self._a(x.dtype).T
         for pair, part in zip(self.pairs, self._split(low), strict=True):
@@ -93,11 +95,14 @@ class Group:
         return outs, (low, *masks)
 
     def backward(
-        self, grads: Sequence[Tensor], x: Tensor, kept: Kept, needs_x: bool = True
+        self, grads: Sequence[Tensor], x: Tensor | None, kept: Kept, needs_x: bool = True
     ) -> tuple[Tensor, list[Tensor]]:
-        """The gradient of x (empty where it is not needed), and those of each pair's A and B."""
-        total = self._through_base(grads) if needs_x else x.new_empty(0)
-        if not self.pairs:
+        """The gradient of x (empty where it is not needed), and those of each pair's A and B.
+
+        ``x`` may be None where there are no pairs.
+        """
+        total = self._through_base(grads) if needs_x else grads[0].new_empty(0)
+        if x is None:
             return total, []
         low, *masks = kept
         used = self._dropped(x, masks[0]) if masks else x

@@ -2,7 +2,8 @@
 
 Reason: row by row, an answer's step calls hundreds of small products one after the other, and each
 costs more to call than to compute. In one batch the cost hardly grows with the rows. The numbers
-are those of ``plain.Kind`` up to the order of multiplication: scaling and strength are put into B once.
+are those of ``plain.Kind`` up to the order of multiplication: scaling and strength are put into B
+once.
 """
 
 from collections.abc import Sequence
