@@ -57,9 +57,12 @@ def test_engine_commands_run_one_after_the_other(
             words += ["--max-new-tokens", "4"]
         assert main([*words, "--data-dir", str(starter_home)]) == 0, command
         said[words[0]] = capsys.readouterr().out
-    assert list(said) == ["inspect", "train", "compare", "export"]
+    assert list(said) == [
+        *("inspect", "train", "compare", "check", "ranks", "shrink", "combine", "export"),
+    ]
     assert "trainable params: 460,800" in said["inspect"]
-    assert (tmp_path / "my-model" / "model.safetensors").is_file()
+    for made in ("my-model/model.safetensors", "my-small.zip", "my-sum.zip", "my-adapter.gguf"):
+        assert (tmp_path / made).is_file()
 
 
 def test_endpoints_are_those_of_the_page() -> None:

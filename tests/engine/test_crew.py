@@ -1,0 +1,80 @@
+"""Packs that are computed two at a time give the numbers of packs one after the other."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lora_engine.adapter import trained_tensors
+from lora_engine.fast.packed import PACK_TOKENS, PackedPath
+from lora_engine.loss import PaddedPath, TakesUpdates, backward, mean_loss
+from tests.engine.test_fast import CPU, family, rows
+from tests.engine.test_layer import injected
+
+LENGTHS = (300, 260, 41, 150, 200, 90, 330)
+
+
+@pytest.fixture(autouse=True)
+def two_cores() -> Iterator[None]:
+    """Whatever machine this is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def gradients(path: PackedPath | PaddedPath, model: PreTrainedModel) -> tuple[float, list[Tensor]]:
+    torch.manual_seed(7)
+    model.zero_grad()
+    loss = backward(path, rows(LENGTHS))
+    found = [tensor.grad for tensor in trained_tensors(model).values()]
+    return loss, [grad.clone() for grad in found if grad is not None]
+
+
+def test_two_at_a_time_are_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = injected("llama", lora_dropout=0.3, target_modules="all-linear")
+    path = PackedPath(model, CPU)
+    assert path._crew is not None
+    together = gradients(path, model)
+    for again in (gradients(path, model), gradients(path, model)):
+        assert again[0] == together[0]
+        assert all(map(torch.equal, again[1], together[1]))
+    assert len(list(path.batches(rows(LENGTHS)))) >= 2
+    monkeypatch.setattr(path._crew, "map", map)
+    alone = gradients(path, model)
+    assert alone[0] == pytest.approx(together[0], rel=1e-6)
+    for ours, theirs in zip(together[1], alone[1], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_an_update_is_that_of_the_plain_path() -> None:
+    model = injected("qwen2")
+    plain = gradients(PaddedPath(model, 0, 2, CPU), model)
+    model.eval()
+    expected = mean_loss(PaddedPath(model, 0, 2, CPU), [rows(LENGTHS)])
+    model.train()
+    path = PackedPath(model, CPU)
+    assert isinstance(path, TakesUpdates)
+    packed = gradients(path, model)
+    assert packed[0] == pytest.approx(plain[0], rel=1e-5)
+    for ours, theirs in zip(packed[1], plain[1], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    model.eval()
+    assert mean_loss(path, [rows(LENGTHS)]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_packs_are_even_and_keep_both_threads_busy() -> None:
+    path = PackedPath(injected("llama"), CPU)
+    packs = [sum(len(e["input_ids"]) for e in pack) for pack in path.batches(rows(LENGTHS))]
+    assert len(packs) % 2 == 0
+    assert max(packs) <= PACK_TOKENS
+    assert max(packs) - min(packs) < 0.2 * max(packs)
+
+
+def test_other_layers_and_one_core_have_no_crew() -> None:
+    assert PackedPath(family("qwen3").requires_grad_(False), CPU)._crew is None
+    assert PackedPath(injected("llama"), CPU, checkpointed=True)._crew is None
+    torch.set_num_threads(1)
+    assert PackedPath(injected("llama"), CPU)._crew is None
