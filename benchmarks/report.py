@@ -86,12 +86,29 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, bars: Sequence[Bar], details: Any, folder: Path = RESULTS) -> Path:
-    """Write ``folder/name.json``: the bars, the machine, and every single measurement."""
+def write(
+    name: str,
+    bars: Sequence[Bar],
+    details: dict[str, Any],
+    folder: Path = RESULTS,
+    *,
+    keep: bool = False,
+) -> Path:
+    """Write ``folder/name.json``: the bars, the machine, and every single measurement.
+
+    With ``keep``, works that are in the file already and were measured on this machine on this
+    day with these versions stay there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     rows = [asdict(bar) | {"ratio": bar.ratio} for bar in bars]
-    said = {"machine": machine(), "bars": rows, "details": details}
+    said: dict[str, Any] = {"machine": machine(), "bars": rows, "details": details}
+    if keep and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["machine"] == said["machine"]:
+            measured = {bar.work for bar in bars}
+            others = [row for row in before["bars"] if row["work"] not in measured]
+            said |= {"bars": others + rows, "details": before["details"] | details}
     path.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 

@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 details[key] = found
                 bars += judge(work, found)
                 print(markdown(bars), flush=True)
-                write("training", bars, details, chosen.results)
+                write("training", bars, details, chosen.results, keep=True)
 
 
 def measure(work: Work, folder: Path, runs: int, precision: str = "") -> dict[str, Any]:
