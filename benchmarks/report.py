@@ -89,7 +89,7 @@ def machine() -> dict[str, Any]:
 def write(
     name: str,
     bars: Sequence[Bar],
-    details: dict[str, Any],
+    details: Any,
     folder: Path = RESULTS,
     *,
     keep: bool = False,
