@@ -95,7 +95,7 @@ def main() -> None:
 
 def _test(trainer: Trainer, job: dict[str, Any]) -> dict[str, float] | None:
     """Accuracy on the test rows, where there are some."""
-    if not Path(job["test"]).exists():
+    if not job["test"] or not Path(job["test"]).exists():
         return None
     rows = datasets.load_from_disk(job["test"])
     rows = rows.map(lambda row: {"labels": row["labels"][0]})
