@@ -38,7 +38,7 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):  # musl has none
             libc.mallopt(M_MMAP_THRESHOLD, 4_000_000)
-            libc.mallopt(M_TRIM_THRESHOLD, 100_000_000)
+            libc.mallopt(M_TRIM_THRESHOLD, 30_000_000)
 
 
 def peak_memory_mb(device: torch.device) -> float:

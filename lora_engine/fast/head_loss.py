@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lora_engine.fast.onednn import product
 
-LOGITS = 8_000_000
-"""Logits at a time, in the model's number format: 160 positions at 49,152 words, enough rows to
+LOGITS = 12_000_000
+"""Logits at a time, in the model's number format: 240 positions at 49,152 words, enough rows to
 keep the matrix units busy."""
 ROWS = 16
 """Positions whose softmax is taken at a time, in float32: they fit in the processor's cache."""

@@ -23,6 +23,10 @@ from lora_engine.fast.pairs import Group
 LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
 """Families whose layer is just this; others differ in a norm, a scale or an order."""
 
+KEPT = 512
+"""Longest row whose attention probabilities, n²/2 a head, are kept for the backward pass; those of
+longer ones are made again."""
+
 
 @dataclass(frozen=True)
 class Norm:
@@ -114,7 +118,7 @@ class _Layer(torch.autograd.Function):
         for a, b in pairwise(borders):
             row, kept = row_forward(grouped[:, :, a:b], key[:, a:b], value[:, a:b], True)
             seen[:, :, a:b] = row
-            rows.append(kept)
+            rows.append(kept if b - a <= KEPT else [])
         mixed = _by_token(seen.flatten(0, 1))
         (gathered,), gather = parts.gather.forward(mixed, dropping)
         middle = gathered.add_(x)
@@ -155,10 +159,9 @@ class _Layer(torch.autograd.Function):
         grad_query, grad_key = torch.empty_like(query), torch.empty_like(key)
         grad_value = torch.empty_like(value)
         for (a, b), blocks in zip(pairwise(ctx.borders), ctx.row_blocks, strict=True):
-            probabilities = [kept.pop(0) for _ in range(blocks)]
-            found = row_backward(
-                inside[:, :, a:b], query[:, :, a:b], key[:, a:b], value[:, a:b], probabilities, True
-            )
+            row = query[:, :, a:b], key[:, a:b], value[:, a:b]
+            probabilities = [kept.pop(0) for _ in range(blocks)] or row_forward(*row, True)[1]
+            found = row_backward(inside[:, :, a:b], *row, probabilities, True)
             grad_query[:, :, a:b], grad_key[:, a:b], grad_value[:, a:b] = found
         wanted = [
             _turned_back(grad_query.flatten(0, 1), cos * parts.scale, sin * parts.scale),

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from lora_engine.adapter import trained_tensors
 from lora_engine.config import LoraConfig
+from lora_engine.fast import layer
 from lora_engine.fast.layer import fuse, unfuse
 from lora_engine.fast.packed import PackedPath
 from lora_engine.inspection import profile_model
@@ -53,15 +54,25 @@ def test_loss_and_gradients_are_those_of_the_parts(name: str, lora: dict[str, ob
     model = injected(name, **lora)
     path = PackedPath(model, CPU)
     layers = model.base_model.layers
-    assert all("forward" in vars(layer) for layer in layers)
+    assert all("forward" in vars(one) for one in layers)
     fused, fused_gradients = outcome(path, model)
     unfuse(model)
-    assert not any("forward" in vars(layer) for layer in layers)
+    assert not any("forward" in vars(one) for one in layers)
     plain, gradients = outcome(path, model)
     torch.testing.assert_close(fused, plain, atol=1e-5, rtol=1e-5)
     assert fused_gradients.keys() == gradients.keys() == trained_tensors(model).keys()
     for key, gradient in gradients.items():
         torch.testing.assert_close(fused_gradients[key], gradient, atol=1e-5, rtol=1e-4)
+
+
+def test_long_rows_make_their_attention_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = injected("llama")
+    path = PackedPath(model, CPU)
+    kept, kept_gradients = outcome(path, model)
+    monkeypatch.setattr(layer, "KEPT", 100)  # two of the rows are longer
+    again, gradients = outcome(path, model)
+    assert torch.equal(kept, again)
+    assert all(torch.equal(kept_gradients[key], gradient) for key, gradient in gradients.items())
 
 
 def test_nothing_is_kept_below_the_lowest_adapted_layer() -> None:
@@ -70,8 +81,8 @@ def test_nothing_is_kept_below_the_lowest_adapted_layer() -> None:
     borders = torch.tensor([0, 9]).int()
     ids = torch.arange(1, 10)[None]
     seen = []
-    for layer in model.base_model.layers:
-        layer.register_forward_hook(lambda *call: seen.append(call[-1].grad_fn))
+    for one in model.base_model.layers:
+        one.register_forward_hook(lambda *call: seen.append(call[-1].grad_fn))
     model.base_model(input_ids=ids, use_cache=False, cu_seq_lens_q=borders)
     assert seen[0] is None
     assert seen[1] is not None
