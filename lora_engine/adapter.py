@@ -242,6 +242,7 @@ def _shape(tensor: Tensor) -> str:
 def _tensors(path: Path, name: str) -> dict[str, Tensor]:
     data = read_member(path, name)
     try:
-        return load_tensors(data)
+        # safetensors answers in another order each time; a message and a table must not.
+        return dict(sorted(load_tensors(data).items()))
     except Exception as error:  # safetensors raises its own type for every kind of damage
         raise AdapterError(f"{path.name} has an unreadable {name}.") from error

@@ -88,6 +88,13 @@ def test_every_wrong_tensor_is_named_at_once(folder: Path) -> None:
     assert f"{second} is 3×3" in str(refusal.value)
 
 
+def test_tensors_come_in_the_order_of_their_names(folder: Path) -> None:
+    """A file answers in an order of its own each time it is opened."""
+    names = list(adapter.read(folder).tensors)
+    assert len(names) > 3
+    assert names == sorted(names)
+
+
 def test_a_base_whose_vocabulary_was_resized_is_told(tmp_path: Path) -> None:
     """PEFT saves the whole embedding where tokens were added to it."""
     path = make_peft(tmp_path, tiny.resized)
