@@ -17,6 +17,7 @@ from lora_engine.batches import IGNORED, Example, learned_tokens, read_tokens
 from lora_engine.config import TrainConfig
 from lora_engine.fast import attention
 from lora_engine.fast.crew import AT_ONCE, Crew
+from lora_engine.fast.even import split_evenly
 from lora_engine.fast.head_loss import head_loss
 from lora_engine.fast.layer import fuse, unfuse
 from lora_engine.loss import LossPath, PaddedPath
@@ -46,9 +47,13 @@ class PackedPath:
         model.set_attn_implementation(attention.NAME)
         layers = fuse(model)
         # in other layers the dropout's numbers would depend on which pack is first
-        whole = layers == model.config.get_text_config().num_hidden_layers
+        text = model.config.get_text_config()
+        whole = layers == text.num_hidden_layers
         cores = torch.get_num_threads()
         self._crew = Crew(cores) if whole and cores > 1 and not checkpointed else None
+        inside = model.base_model.modules()
+        self._weights: int = sum(m.weight.numel() for m in inside if isinstance(m, torch.nn.Linear))
+        self._attending: int = text.num_hidden_layers * text.hidden_size
 
     def learned(self, examples: list[Example]) -> float:
         """See ``LossPath``: tokens."""
@@ -59,31 +64,40 @@ class PackedPath:
         return read_tokens(examples)
 
     def batches(self, examples: list[Example]) -> Iterator[list[Example]]:
-        """Even packs of about PACK_TOKENS, as many as keep every thread busy to the end."""
-        lengths = sum(len(example["input_ids"]) for example in examples)
-        at_once = AT_ONCE if self._crew else 1
-        count = at_once * math.ceil(lengths / (at_once * PACK_TOKENS))
-        packs: list[list[Example]] = [[] for _ in range(min(count, len(examples)))]
-        filled = [0] * len(packs)
-        for example in sorted(examples, key=lambda e: len(e["input_ids"]), reverse=True):
-            emptiest = filled.index(min(filled))
-            packs[emptiest].append(example)
-            filled[emptiest] += len(example["input_ids"])
-        yield from packs
+        """Packs of at most about PACK_TOKENS."""
+        for share in self.shares(examples):
+            yield from share
+
+    def shares(self, examples: list[Example]) -> list[list[list[Example]]]:
+        """The packs of each thread: the same work for all of them, in even packs."""
+        shares = split_evenly(examples, AT_ONCE if self._crew else 1, self._work)
+        return [
+            split_evenly(share, math.ceil(sum(map(_length, share)) / PACK_TOKENS), _length)
+            for share in shares
+        ]
+
+    def _work(self, example: Example) -> float:
+        """What a row costs, forward and backward, in multiplications."""
+        length = _length(example)
+        head = learned_tokens([example]) * int(self._head.weight.numel())
+        return 2 * (length * self._weights + head) + 3 * length**2 * self._attending
 
     def backward(self, examples: list[Example]) -> float:
         """See ``TakesUpdates``."""
         learned = self.learned(examples)
         trained = [tensor for tensor in self._model.parameters() if tensor.requires_grad]
 
-        def one(numbered: tuple[int, list[Example]]) -> tuple[float, Sequence[Tensor]]:
-            seed, pack = numbered
-            dropping = torch.Generator().manual_seed(seed)
-            loss = self.loss_sum(pack, dropping) / learned
-            return loss.item(), torch.autograd.grad(loss, trained)
+        def one(share: list[tuple[int, list[Example]]]) -> tuple[float, list[Tensor]]:
+            total, sums = 0.0, [torch.zeros_like(tensor) for tensor in trained]
+            for seed, pack in share:
+                dropping = torch.Generator().manual_seed(seed)
+                loss = self.loss_sum(pack, dropping) / learned
+                torch._foreach_add_(sums, torch.autograd.grad(loss, trained))
+                total += loss.item()
+            return total, sums
 
         total = 0.0
-        for loss, gradients in self._each(one, self._numbered(examples)):
+        for loss, gradients in self._each(one, self._seeded(self.shares(examples))):
             total += loss
             for tensor, gradient in zip(trained, gradients, strict=True):
                 tensor.grad = gradient if tensor.grad is None else tensor.grad.add_(gradient)
@@ -93,23 +107,22 @@ class PackedPath:
         """See ``TakesUpdates``."""
 
         @torch.no_grad()  # which is a matter of each thread
-        def one(pack: list[Example]) -> float:
-            return float(self.loss_sum(pack))
+        def one(share: list[list[Example]]) -> float:
+            return sum(float(self.loss_sum(pack)) for pack in share)
 
-        return sum(self._each(one, list(self.batches(examples))))
+        return sum(self._each(one, self.shares(examples)))
 
-    def _numbered(self, examples: list[Example]) -> list[tuple[int, list[Example]]]:
-        """The packs, each with a seed for what it drops."""
-        packs = list(self.batches(examples))
-        seeds = torch.randint(2**62, (len(packs),)).tolist()
-        return list(zip(seeds, packs, strict=True))
+    def _seeded(self, shares: list[list[list[Example]]]) -> list[list[tuple[int, list[Example]]]]:
+        """Each pack with a seed for what it drops."""
+        seeds = iter(torch.randint(2**62, (sum(map(len, shares)),)).tolist())
+        return [[(next(seeds), pack) for pack in share] for share in shares]
 
     def _each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         return self._crew.map(work, items) if self._crew else map(work, items)
 
     def loss_sum(self, examples: list[Example], dropping: torch.Generator | None = None) -> Tensor:
         """See ``LossPath``; ``dropping`` decides which inputs of fused layers are dropped."""
-        lengths = [len(example["input_ids"]) for example in examples]
+        lengths = list(map(_length, examples))
         filler = -sum(lengths) % ROUND
         if filler:  # a row of its own, from which nothing is learned
             blank = {"input_ids": [0] * filler, "labels": [IGNORED] * filler}
@@ -181,6 +194,10 @@ def choose_path(
     unfuse(model)
     model.set_attn_implementation(before)
     return plain
+
+
+def _length(example: Example) -> int:
+    return len(example["input_ids"])
 
 
 def _probe(words: int) -> list[Example]:

@@ -67,10 +67,24 @@ def test_an_update_is_that_of_the_plain_path() -> None:
 
 def test_packs_are_even_and_keep_both_threads_busy() -> None:
     path = PackedPath(injected("llama"), CPU)
-    packs = [sum(len(e["input_ids"]) for e in pack) for pack in path.batches(rows(LENGTHS))]
-    assert len(packs) % 2 == 0
+    shares = path.shares(rows(LENGTHS))
+    assert len(shares) == 2
+    work = [sum(path._work(row) for pack in share for row in pack) for share in shares]
+    assert max(work) < 1.03 * min(work)
+    packs = [sum(len(e["input_ids"]) for e in pack) for share in shares for pack in share]
+    assert sum(packs) == sum(LENGTHS)
     assert max(packs) <= PACK_TOKENS
     assert max(packs) - min(packs) < 0.2 * max(packs)
+
+
+def test_a_row_costs_more_where_it_is_longer_or_more_of_it_is_learned() -> None:
+    path = PackedPath(injected("llama"), CPU)
+    ids = list(range(40))
+    short, asked, answered = (
+        path._work({"input_ids": ids[:n], "labels": [-100] * (n - learned) + ids[:learned]})
+        for n, learned in ((20, 0), (40, 0), (40, 20))
+    )
+    assert 2 * short < asked < answered
 
 
 def test_other_layers_and_one_core_have_no_crew() -> None:
