@@ -50,21 +50,21 @@ def packed_attention(
     causal = options.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     key_heads = key.shape[1]
-    query = query[0].unflatten(0, (key_heads, -1))
+    query = query[0].unflatten(0, (key_heads, -1)).transpose(1, 2)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     rows = []
     for start, end in pairwise(ends):
         rows.append(
             _RowAttention.apply(  # type: ignore[no-untyped-call]
-                query[:, :, start:end],
+                query[:, start:end],
                 key[0, :, start:end],
                 value[0, :, start:end],
                 scale,
                 causal,
             )
         )
-    out = rows[0] if len(rows) == 1 else torch.cat(rows, dim=2)
-    return out.flatten(0, 1).transpose(0, 1)[None], None
+    out = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+    return out.transpose(0, 1).flatten(1, 2)[None], None
 
 
 def padded_attention(
@@ -109,28 +109,26 @@ def padded_attention(
 
 
 def row_forward(
-    scaled: Tensor, key: Tensor, value: Tensor, causal: bool
-) -> tuple[Tensor, list[Tensor]]:
-    """softmax(Q·Kᵀ)·V of one row, and the probabilities by block of queries.
+    scaled: Tensor, key: Tensor, value: Tensor, causal: bool, out: Tensor
+) -> list[Tensor]:
+    """softmax(Q·Kᵀ)·V of one row into ``out``; gives the probabilities by block of queries.
 
-    scaled: key heads × group × n × width, times the scale; key, value: key heads × n × width. The
-    probabilities are n²/2 numbers a head for a causal row.
+    scaled, out: key heads × n × group × width, so that the queries of a block and of all heads
+    that share a key lie together; scaled holds the queries times the scale; key, value: key
+    heads × n × width. The probabilities are n²/2 numbers a head for a causal row.
     """
-    heads, _, n, width = scaled.shape
+    _, n, group, _ = scaled.shape
     key_t = key.transpose(1, 2)
-    above = torch.full((BLOCK, BLOCK), float("-inf"), dtype=scaled.dtype).triu_(1)
-    out = torch.empty_like(scaled)
+    above = torch.full((BLOCK, BLOCK), float("-inf"), dtype=scaled.dtype).triu_(1)[:, None]
     probabilities = []
     for a, b, seen in _blocks(n, causal):
-        scores = torch.bmm(
-            scaled[:, :, a:b].reshape(heads, -1, width), key_t[:, :, :seen]
-        ).unflatten(1, (-1, b - a))
+        scores = torch.bmm(scaled[:, a:b].flatten(1, 2), key_t[:, :, :seen])
         if causal:
-            scores[..., a:].add_(above[: b - a, : b - a])
-        block = scores.softmax(-1).flatten(1, 2)
+            scores.unflatten(1, (-1, group))[..., a:].add_(above[: b - a, :, : b - a])
+        block = scores.softmax(-1)
         probabilities.append(block)
-        out[:, :, a:b] = torch.bmm(block, value[:, :seen]).unflatten(1, (-1, b - a))
-    return out, probabilities
+        torch.bmm(block, value[:, :seen], out=out[:, a:b].flatten(1, 2))
+    return probabilities
 
 
 def row_backward(
@@ -140,33 +138,32 @@ def row_backward(
     value: Tensor,
     probabilities: Sequence[Tensor],
     causal: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of what ``row_forward`` took, in its order."""
-    heads, _, n, width = scaled.shape
-    grad_query = torch.empty_like(scaled)
-    grad_key = torch.zeros_like(key, memory_format=torch.contiguous_format)
-    grad_value = torch.zeros_like(grad_key)
+    out: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """The gradients of ``scaled``, ``key`` and ``value`` of ``row_forward`` into ``out``."""
+    grad_query, grad_key, grad_value = out
     value_t = value.transpose(1, 2)
-    for block, (a, b, seen) in zip(probabilities, _blocks(n, causal), strict=True):
-        grad_block = grad[:, :, a:b].reshape(heads, -1, width)
+    grad_key.zero_()
+    grad_value.zero_()
+    for block, (a, b, seen) in zip(probabilities, _blocks(scaled.shape[1], causal), strict=True):
+        grad_block = grad[:, a:b].flatten(1, 2)
         grad_value[:, :seen].baddbmm_(block.transpose(1, 2), grad_block)
         grad_probability = torch.bmm(grad_block, value_t[:, :, :seen])
         grad_scores = torch._softmax_backward_data(grad_probability, block, -1, block.dtype)
-        grad_query[:, :, a:b] = torch.bmm(grad_scores, key[:, :seen]).unflatten(1, (-1, b - a))
-        queries = scaled[:, :, a:b].reshape(heads, -1, width)
-        grad_key[:, :seen].baddbmm_(grad_scores.transpose(1, 2), queries)
-    return grad_query, grad_key, grad_value
+        torch.bmm(grad_scores, key[:, :seen], out=grad_query[:, a:b].flatten(1, 2))
+        grad_key[:, :seen].baddbmm_(grad_scores.transpose(1, 2), scaled[:, a:b].flatten(1, 2))
 
 
 class _RowAttention(torch.autograd.Function):
-    """softmax(scale · Q·Kᵀ)·V of one row; query: key heads × group × n × width."""
+    """softmax(scale · Q·Kᵀ)·V of one row; query: key heads × n × group × width."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool
     ) -> Tensor:
-        scaled = query * scale
-        out, probabilities = row_forward(scaled, key, value, causal)
+        scaled = (query * scale).contiguous()
+        out = torch.empty_like(scaled)
+        probabilities = row_forward(scaled, key, value, causal, out)
         ctx.save_for_backward(scaled, key, value, *probabilities)
         ctx.scale, ctx.causal = scale, causal
         return out
@@ -174,7 +171,14 @@ class _RowAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         scaled, key, value, *probabilities = ctx.saved_tensors
-        found = row_backward(gradients[0], scaled, key, value, probabilities, ctx.causal)
+        plain = torch.contiguous_format
+        found = (
+            torch.empty_like(scaled),
+            torch.empty_like(key, memory_format=plain),
+            torch.empty_like(value, memory_format=plain),
+        )
+        grad = gradients[0].contiguous()
+        row_backward(grad, scaled, key, value, probabilities, ctx.causal, found)
         return found[0].mul_(ctx.scale), found[1], found[2], None, None
 
 

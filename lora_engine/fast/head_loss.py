@@ -6,6 +6,7 @@ learned positions at a time, and turned into the gradient of the hidden states r
 the forward pass (as in Liger Kernel, Hsu et al. 2024, https://arxiv.org/abs/2410.10989).
 """
 
+import math
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from lora_engine.fast.onednn import product
 LOGITS = 12_000_000
 """Logits at a time, in the model's number format: 240 positions at 49,152 words, enough rows to
 keep the matrix units busy."""
+LOG2_E = 1 / math.log(2)
+
 ROWS = 16
 """Positions whose softmax is taken at a time, in float32: they fit in the processor's cache."""
 
@@ -61,14 +64,15 @@ class _HeadLoss(torch.autograd.Function):
 def _loss(logits: Tensor, target: Tensor, wanted: bool) -> Tensor:
     """Summed cross-entropy of rows × words against rows × 1; where ``wanted``, the logits become
     its gradient."""
-    # torch's log_softmax takes three times as long over so many words
+    # By hand, as torch's log_softmax takes three times as long over so many words; in powers of
+    # two, which take a third of the time of powers of e.
     wide = logits.float()
-    wide = wide - wide.amax(-1, keepdim=True)
-    loss = -wide.gather(1, target).sum()
-    probability = wide.exp_()
-    mass = probability.sum(-1, keepdim=True)
+    top = wide.amax(-1, keepdim=True)
+    loss = (top - wide.gather(1, target)).sum()
+    power = torch.add(top * -LOG2_E, wide, alpha=LOG2_E).exp2_()
+    mass = power.sum(-1, keepdim=True)
     if wanted:
-        probability.div_(mass)
+        probability = power.mul_(mass.reciprocal())
         probability.scatter_add_(1, target, -torch.ones_like(mass))
         logits.copy_(probability)
     return loss + mass.log().sum()

@@ -37,28 +37,30 @@ class Norm:
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: n × width → the same, normalised, and 1 / rms of each row, float32."""
-        wide = x.float()
-        inverse = (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt_()
-        return self.again(x, inverse), inverse
+        wide = _float32(x)
+        inverse = (torch.linalg.vecdot(wide, wide)[:, None] / x.shape[-1] + self.eps).rsqrt_()
+        return wide.mul_(inverse).to(x.dtype).mul_(self.weight), inverse
 
     def again(self, x: Tensor, inverse: Tensor) -> Tensor:
         """The normalised rows from what ``forward`` gave."""
-        return (x.float() * inverse).to(x.dtype).mul_(self.weight)
+        return _float32(x).mul_(inverse).to(x.dtype).mul_(self.weight)
 
     def backward_into(self, total: Tensor, grad: Tensor, x: Tensor, inverse: Tensor) -> Tensor:
         """``total`` plus the gradient of x, given that of the output."""
         grad = (grad * self.weight).float()
-        unit = x.float() * inverse
-        unit.mul_((grad * unit).mean(-1, keepdim=True))
-        return total + grad.sub_(unit).mul_(inverse).to(x.dtype)
+        wide = x.float()
+        # along x itself nothing changes: its length is divided out
+        along = torch.linalg.vecdot(grad, wide)[:, None] * inverse.square() / x.shape[-1]
+        return total + grad.addcmul_(wide, along, value=-1).mul_(inverse).to(x.dtype)
 
 
 @dataclass(frozen=True)
 class Parts:
     """The frozen parts of a layer, and where the trained pairs are among its modules."""
 
-    heads: int
     key_heads: int
+    width: int
+    """Of a head."""
     scale: float
     """Of the attention's scores."""
     before: Norm
@@ -109,24 +111,23 @@ class _Layer(torch.autograd.Function):
     ) -> Tensor:
         normed, inverse = parts.before.forward(x)
         (q, k, v), attend = parts.attend.forward(normed, dropping)
-        query = _rotated(q, cos * parts.scale, sin * parts.scale, parts.heads)
-        key = _rotated(k, cos, sin, parts.key_heads)
-        value = _by_head(v, parts.key_heads)
-        grouped = query.unflatten(0, (parts.key_heads, -1))
-        seen = torch.empty_like(grouped)
+        query = _rotated(q, cos * parts.scale, sin * parts.scale, parts)
+        key = _rotated(k, cos, sin, parts)
+        value = _by_head(v, parts)
+        seen = torch.empty_like(query)
         rows = []
         for a, b in pairwise(borders):
-            row, kept = row_forward(grouped[:, :, a:b], key[:, a:b], value[:, a:b], True)
-            seen[:, :, a:b] = row
+            row = query[:, a:b], key[:, a:b, 0], value[:, a:b, 0]
+            kept = row_forward(*row, True, out=seen[:, a:b])
             rows.append(kept if b - a <= KEPT else [])
-        mixed = _by_token(seen.flatten(0, 1))
+        mixed = _by_token(seen)
         (gathered,), gather = parts.gather.forward(mixed, dropping)
         middle = gathered.add_(x)
         normed, inverse2 = parts.after.forward(middle)
         (gate, up), widen = parts.widen.forward(normed, dropping)
         (out,), narrow = parts.narrow.forward(F.silu(gate).mul_(up), dropping)
         ctx.save_for_backward(
-            *(x, cos, sin, inverse, grouped, key, value, middle, inverse2, gate, up),
+            *(x, cos, sin, inverse, query, key, value, middle, inverse2, gate, up),
             *([mixed] if parts.gather.pairs else []),  # only a pair asks for its input again
             *(tensor for kept in (attend, gather, widen, narrow) for tensor in kept),
             *(block for kept in rows for block in kept),
@@ -155,16 +156,18 @@ class _Layer(torch.autograd.Function):
         grad_normed, pairs_widen = parts.widen.backward([grad_gate, grad_up], normed, widen)
         grad = parts.after.backward_into(grad, grad_normed, middle, inverse2)
         grad_mixed, pairs_gather = parts.gather.backward([grad], mixed, gather)
-        inside = _by_head(grad_mixed, parts.heads).unflatten(0, (parts.key_heads, -1))
+        inside = _by_head(grad_mixed, parts)
         grad_query, grad_key = torch.empty_like(query), torch.empty_like(key)
         grad_value = torch.empty_like(value)
         for (a, b), blocks in zip(pairwise(ctx.borders), ctx.row_blocks, strict=True):
-            row = query[:, :, a:b], key[:, a:b], value[:, a:b]
-            probabilities = [kept.pop(0) for _ in range(blocks)] or row_forward(*row, True)[1]
-            found = row_backward(inside[:, :, a:b], *row, probabilities, True)
-            grad_query[:, :, a:b], grad_key[:, a:b], grad_value[:, a:b] = found
+            row = query[:, a:b], key[:, a:b, 0], value[:, a:b, 0]
+            out = grad_query[:, a:b], grad_key[:, a:b, 0], grad_value[:, a:b, 0]
+            probabilities = [kept.pop(0) for _ in range(blocks)]
+            if not blocks:  # they are made again, and what they see goes where nothing is yet
+                probabilities = row_forward(*row, True, out=out[0])
+            row_backward(inside[:, a:b], *row, probabilities, True, out)
         wanted = [
-            _turned_back(grad_query.flatten(0, 1), cos * parts.scale, sin * parts.scale),
+            _turned_back(grad_query, cos * parts.scale, sin * parts.scale),
             _turned_back(grad_key, cos, sin),
             _by_token(grad_value),
         ]
@@ -176,41 +179,46 @@ class _Layer(torch.autograd.Function):
         return None, grad_x, None, None, None, None, *pairs
 
 
-def _by_head(x: Tensor, heads: int) -> Tensor:
-    """n × heads·width → heads × n × width."""
-    apart: Tensor = x.unflatten(-1, (heads, -1))
+def _float32(x: Tensor) -> Tensor:
+    """A copy that may be written to."""
+    return x.to(torch.float32, copy=True)
+
+
+def _by_head(x: Tensor, parts: Parts) -> Tensor:
+    """n × heads·width → key heads × n × heads that share a key × width."""
+    apart: Tensor = x.unflatten(-1, (parts.key_heads, -1, parts.width))
     return apart.transpose(0, 1).contiguous()
 
 
 def _by_token(x: Tensor) -> Tensor:
-    """heads × n × width → n × heads·width."""
+    """Back from ``_by_head``."""
     return x.transpose(0, 1).flatten(1)
 
 
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Tensor:
-    """Rotary positions (Su et al. 2021, in GPT-NeoX's halves): n × heads·width → heads × n ×
-    width."""
-    x = x.unflatten(-1, (heads, -1)).transpose(0, 1)
-    half = x.shape[-1] // 2
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor, parts: Parts) -> Tensor:
+    """Rotary positions (Su et al. 2021, in GPT-NeoX's halves), in the shape of ``_by_head``."""
+    x = x.unflatten(-1, (parts.key_heads, -1, parts.width)).transpose(0, 1)
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    cos, sin = cos[:, None], sin[:, None]
+    half = parts.width // 2
     first, second = x[..., :half], x[..., half:]
-    torch.mul(first, cos[:, :half], out=out[..., :half]).addcmul_(second, sin[:, :half], value=-1)
-    torch.mul(second, cos[:, half:], out=out[..., half:]).addcmul_(first, sin[:, half:])
+    torch.mul(first, cos[..., :half], out=out[..., :half])
+    out[..., :half].addcmul_(second, sin[..., :half], value=-1)
+    torch.mul(second, cos[..., half:], out=out[..., half:]).addcmul_(first, sin[..., half:])
     return out
 
 
 def _turned_back(grad: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The gradient of what ``_rotated`` took: heads × n × width → n × heads·width."""
-    half = grad.shape[-1] // 2
-    out = torch.empty(
-        (grad.shape[1], grad.shape[0], grad.shape[2]), dtype=grad.dtype, device=grad.device
-    )
+    """The gradient of what ``_rotated`` took: its shape → n × heads·width."""
+    key_heads, n, group, width = grad.shape
+    out = torch.empty((n, key_heads, group, width), dtype=grad.dtype, device=grad.device)
     by_head = out.transpose(0, 1)
+    cos, sin = cos[:, None], sin[:, None]
+    half = width // 2
     first, second = grad[..., :half], grad[..., half:]
-    torch.mul(first, cos[:, :half], out=by_head[..., :half]).addcmul_(second, sin[:, half:])
-    torch.mul(second, cos[:, half:], out=by_head[..., half:]).addcmul_(
-        first, sin[:, :half], value=-1
-    )
+    torch.mul(first, cos[..., :half], out=by_head[..., :half]).addcmul_(second, sin[..., half:])
+    torch.mul(second, cos[..., half:], out=by_head[..., half:])
+    by_head[..., half:].addcmul_(first, sin[..., :half], value=-1)
     return out.flatten(1)
 
 
@@ -254,8 +262,8 @@ def parts_of(layer: Any) -> Parts | None:
     ):
         return None
     return Parts(
-        attention.config.num_attention_heads,
         attention.config.num_key_value_heads,
+        attention.head_dim,
         float(attention.scaling),
         Norm(norms[0].weight, norms[0].variance_epsilon),
         Norm(norms[1].weight, norms[1].variance_epsilon),
