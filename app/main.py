@@ -71,6 +71,13 @@ class Page:
             train.outputs(),
             **HIDDEN,
         )
+        # one chosen data set for the whole page, so that a reload finds it on both tabs
+        train.layout.dataset.input(
+            handler(train.layout.notice, clear=False)(self.show_data),
+            [train.layout.dataset],
+            [*data.outputs(), train.layout.notice],
+            **HIDDEN,
+        )
         data.to_train.click(
             handler(data.notice)(self.go_to_train), [self.memory.dataset, *train.layout.inputs],
             [*train.outputs(), data.notice], **HIDDEN,
@@ -94,6 +101,10 @@ class Page:
             handler(runs.notice)(self.go_to_playground), [self.memory.run],
             [*playground.outputs(), self.tabs, self.memory.tab, runs.notice], **HIDDEN,
         )  # fmt: skip
+
+    def show_data(self, dataset_id: str | None) -> Updates:
+        """The data set that was chosen for training, on the tab for data as well."""
+        return self.data.show(dataset_id or "")
 
     def go_to_train(
         self, dataset_id: str, _before: str | None, model: str | None, *controls: Any

@@ -1,6 +1,7 @@
 """The page by itself: both themes, a narrow window, the keyboard, reloads, settings files."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,25 @@ def test_cards_work_from_the_keyboard(page: Page, workshop: Workshop) -> None:
     steps.reload(page)
     steps.open_advanced(page)
     expect(page.get_by_label("Epochs", exact=True)).to_have_value("7")
+
+
+def test_data_chosen_for_training_is_the_chosen_data_everywhere(
+    page: Page, workshop: Workshop, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("prompt,completion\nAnd one?,Two.\nAnd three?,Four.\n")
+    steps.bring(page, workshop.table)
+    steps.bring(page, other)
+    steps.go_to(page, "Train")
+    box = page.get_by_label("Data set", exact=True)
+    expect(box).to_have_value(re.compile("other.csv"))
+    box.click()
+    page.get_by_role("option", name=re.compile(workshop.table.name)).first.click()
+    expect(page.locator("#data-summary")).to_contain_text(workshop.table.name)
+    steps.reload(page)
+    expect(box).to_have_value(re.compile(workshop.table.name))
+    steps.go_to(page, "Data")
+    expect(page.locator("#data-summary")).to_contain_text(workshop.table.name)
 
 
 def load_settings(page: Page, path: Path) -> None:
