@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 def split_evenly(
     items: Sequence[Item], parts: int, size: Callable[[Item], float]
 ) -> list[list[Item]]:
-    """``items`` in at most ``parts`` lists, none of them empty, the largest as small as can be.
+    """``items`` in at most ``parts`` lists, none of them empty, about equally full.
 
     The largest first into what holds least (Graham 1969), then moves and exchanges between the
     fullest part and the emptiest one for as long as they help.

@@ -35,34 +35,13 @@ from lora_engine.loss import LossPath
 from lora_engine.profile import ModelProfile
 from lora_engine.share import Share
 from lora_engine.tasks.base import Tell, Trial, Words
+from lora_engine.tasks.usage import usage_of
 
 MISTAKES = 20
 """Wrong rows that are kept, the most confident ones."""
 LONGEST_SHOWN = 1000
 """Characters of a text in the table of mistakes."""
 PICTURE = "confusion.png"
-
-USAGE = """```python
-import torch
-from peft import PeftModel
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-labels = {labels!r}
-tokenizer = AutoTokenizer.from_pretrained({source!r})
-base = AutoModelForSequenceClassification.from_pretrained(
-    {source!r},
-    num_labels={count},  # the base has no head for these labels yet; the adapter brings it
-    id2label=dict(enumerate(labels)),
-    label2id={{label: number for number, label in enumerate(labels)}},
-    pad_token_id={pad_id},
-)
-model = PeftModel.from_pretrained(base, "adapter/").eval()
-inputs = tokenizer({example}, return_tensors="pt")
-with torch.no_grad():
-    print(labels[model(**inputs).logits.argmax(-1).item()])
-```
-
-{pairs}"""
 
 
 @dataclass(frozen=True)
@@ -203,7 +182,8 @@ class Classification:
     def usage(self, source: str, words: Words) -> str:
         """See ``Task``."""
         separates = self._reader(words).separates
-        return USAGE.format(
+        return usage_of(
+            "classification",
             labels=list(self.labels),
             source=source,
             count=len(self.labels),

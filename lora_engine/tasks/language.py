@@ -22,6 +22,7 @@ from lora_engine.profile import ModelProfile
 from lora_engine.share import Share
 from lora_engine.tasks.answers import side_by_side
 from lora_engine.tasks.base import Tell, Trial, Words
+from lora_engine.tasks.usage import usage_of
 
 USAGE = {
     "chat": """Ask it through the model's chat template, as it was trained:
@@ -98,19 +99,7 @@ class Language:
 
     def usage(self, source: str, words: Words) -> str:
         """See ``Task``."""
-        lines = (
-            "```python",
-            "from peft import PeftModel",
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            "",
-            f"tokenizer = AutoTokenizer.from_pretrained({source!r})",
-            f"base = AutoModelForCausalLM.from_pretrained({source!r})",
-            'model = PeftModel.from_pretrained(base, "adapter/")',
-            "```",
-            "",
-            USAGE[self.name],
-        )
-        return "\n".join(lines)
+        return usage_of("language", source=source, use=USAGE[self.name])
 
     def compare(self, trial: Trial) -> dict[str, Any]:
         """Answers, and how far apart the two are: ``{"base", "adapted", "divergence"}``."""

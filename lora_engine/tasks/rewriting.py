@@ -24,6 +24,7 @@ from lora_engine.rouge import matches, rouge_l
 from lora_engine.share import Share
 from lora_engine.tasks.answers import side_by_side
 from lora_engine.tasks.base import Tell, Trial, Words
+from lora_engine.tasks.usage import usage_of
 
 SHOWN = 20
 """Answers that are kept to look at."""
@@ -32,18 +33,6 @@ AT_ONCE = 16
 MOST_ANSWERS = 500
 """Rows of a share that answers are written for; writing takes long."""
 LONGEST_SHOWN = 1000
-
-USAGE = """```python
-from peft import PeftModel
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained({source!r})
-base = AutoModelForSeq2SeqLM.from_pretrained({source!r})
-model = PeftModel.from_pretrained(base, "adapter/").eval()
-inputs = tokenizer("a text", return_tensors="pt")
-answer = model.generate(**inputs, max_new_tokens=128, do_sample=False, num_beams=1)
-print(tokenizer.decode(answer[0], skip_special_tokens=True))
-```"""
 
 
 @dataclass(frozen=True)
@@ -139,7 +128,7 @@ class Rewriting:
 
     def usage(self, source: str, words: Words) -> str:
         """See ``Task``."""
-        return USAGE.format(source=source)
+        return usage_of("rewriting", source=source)
 
     def compare(self, trial: Trial) -> dict[str, Any]:
         """Answers, and how far apart the two are: ``{"base", "adapted", "divergence"}``."""
