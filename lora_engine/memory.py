@@ -3,12 +3,17 @@
 import ctypes
 import os
 import sys
+import time
+from typing import Any
 
 import psutil
 import torch
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """As malloc.h has them."""
+
+TIDY_SECONDS = 10.0
+"""New pages for everything cost a training process 0.01 to 0.1 s."""
 
 KERNELS_KEPT = 64
 """Enough for the shapes of one pack of rows, which all layers share."""
@@ -27,18 +32,34 @@ def limit_kernel_cache() -> None:
     os.putenv("DNNL_PRIMITIVE_CACHE_CAPACITY", str(KERNELS_KEPT))
 
 
-def keep_freed_memory() -> None:
-    """Let the C library keep some of what is freed for the next block of its size.
+class Heap:
+    """What the C library does with memory that is freed; nothing where it is not glibc."""
 
-    glibc gives it back to the system at once, and every layer's next buffer is made of new pages,
-    which the system zeroes first: 3 % of a run on a CPU. Kept without limit, what two threads
-    free falls apart and adds 200 MB to the peak (benchmarks/NOTES.md).
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):  # musl has none
-            libc.mallopt(M_MMAP_THRESHOLD, 4_000_000)
-            libc.mallopt(M_TRIM_THRESHOLD, 30_000_000)
+    def __init__(self) -> None:
+        libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+        # musl has none of these
+        self._libc = libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+        self._tidied = time.monotonic()
+
+    def keep(self) -> None:
+        """Keep some of what is freed for the next block of its size; before threads are started.
+
+        glibc gives it back to the system at once, and every layer's next buffer is made of new
+        pages, which the system zeroes first: 3 % of a run on a CPU. Kept without limit, what two
+        threads free falls apart and adds 200 MB to the peak, and another 20 to 90 MB where each
+        thread has a heap of its own (benchmarks/NOTES.md).
+        """
+        if self._libc:
+            self._libc.mallopt(M_ARENA_MAX, 2)
+            self._libc.mallopt(M_MMAP_THRESHOLD, 4_000_000)
+            self._libc.mallopt(M_TRIM_THRESHOLD, 30_000_000)
+
+    def tidy(self) -> None:
+        """Now and then, give all of it back: in time it falls apart after all."""
+        now = time.monotonic()
+        if self._libc and now - self._tidied > TIDY_SECONDS:
+            self._libc.malloc_trim(0)
+            self._tidied = now
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -63,7 +63,7 @@ def prepare(config: TrainConfig, home: Path, out_dir: Path, report: Report) -> W
     report(Progress(phase="preparing", message="Turning rows into tokens"))
     whole = _encode(task, words, library, dataset, roles, out_dir / "tokens")
     train_rows, validation_rows = split(
-        whole.encoded.dataset, config.validation_share, config.seed, evenly=task.evenly
+        whole.encoded.rows, config.validation_share, config.seed, evenly=task.evenly
     )
     test = None
     if test_set:
@@ -94,7 +94,7 @@ def _encode(
         return library.samples(dataset.dataset_id, roles=roles)
 
     encoded = task.encode(samples(), words, cache_dir)
-    return Share(dataset.name, encoded, list(range(len(encoded.dataset))), samples)
+    return Share(dataset.name, encoded, list(range(len(encoded.rows))), samples)
 
 
 def _encode_test(

@@ -19,7 +19,7 @@ class Share:
     """The data set's."""
     encoded: Encoded
     rows: list[int]
-    """Positions in ``encoded.dataset``."""
+    """Positions in ``encoded.rows``."""
     samples: Callable[[], Iterator[Sample]]
     """All usable rows of the data set, in file order."""
 
@@ -28,7 +28,7 @@ class Share:
 
     def examples(self, places: Collection[int]) -> list[Example]:
         """The examples at ``places`` of this share."""
-        columns = self.encoded.dataset[[self.rows[place] for place in places]]
+        columns = self.encoded.rows.take(self.rows[place] for place in places)
         names = [name for name in columns if name not in BESIDE]
         rows = zip(*(columns[name] for name in names), strict=True)
         return [dict(zip(names, row, strict=True)) for row in rows]
@@ -40,6 +40,6 @@ class Share:
 
     def said(self, places: Collection[int]) -> dict[int, Sample]:
         """The samples at ``places`` of this share."""
-        lines = self.encoded.dataset[[self.rows[place] for place in places]]["line"]
+        lines = self.encoded.rows.take(self.rows[place] for place in places)["line"]
         wanted = dict(zip(lines, places, strict=True))
         return {wanted[s.line]: s for s in self.samples() if s.line in wanted}

@@ -17,7 +17,7 @@ from lora_engine.fast.onednn import quicken
 from lora_engine.lora.inject import inject
 from lora_engine.lora.starts import finish_start
 from lora_engine.loss import backward, mean_loss
-from lora_engine.memory import keep_freed_memory, limit_kernel_cache, peak_memory_mb
+from lora_engine.memory import Heap, limit_kernel_cache, peak_memory_mb
 from lora_engine.model import choose_device, choose_dtype
 from lora_engine.noise import add_embedding_noise
 from lora_engine.optimizer import make_optimizer, make_scheduler
@@ -63,6 +63,8 @@ def train(
     """
     report(Progress(phase="preparing", message="Reading the data"))
     limit_kernel_cache()
+    heap = Heap()
+    heap.keep()
     set_seed(config.seed)
     place = choose_device(device)
     start = adapter.read(Path(config.start_from)) if config.start_from else None
@@ -92,7 +94,6 @@ def train(
         quicken(model)
     path = task.path(model, config, work.words, place, work.longest)
 
-    keep_freed_memory()
     plan = Plan.of(config, len(work.training))
     optimizer = make_optimizer(model, config)
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -150,6 +151,7 @@ def train(
         state.losses.append(loss)
         state.seconds += time.perf_counter() - began
         tell("training")
+        heap.tidy()
         is_last = state.step == plan.total_steps
         if is_last or state.step % evaluate_every == 0:
             evaluate()

@@ -13,6 +13,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from lora_engine.data.examples import IGNORED, ExampleMaker
 from lora_engine.data.nouns import Problem, Sample
 from lora_engine.data.split import split
+from lora_engine.data.stored import StoredRows, batch_of
 from lora_engine.data.tally import Tally
 from lora_engine.data.tokens import Encoder, prompt_ids
 from lora_engine.errors import DataError
@@ -42,9 +43,11 @@ class Maker(Protocol):
 class Encoded:
     """Examples in a memory-mapped file, and what did not fit."""
 
-    dataset: Any
-    """A ``datasets.Dataset``: the maker's columns (int32), line, and group, a stable hash of what
-    is given; rows of one group must not be on both sides of a split."""
+    path: Path
+    """An Arrow stream: the maker's columns (int32), line, and group, a stable hash of what is
+    given; rows of one group must not be on both sides of a split."""
+    rows: StoredRows
+    """The same, by their position."""
     problems: tuple[Problem, ...]
     """The first 1000: rows that were cut or left out."""
     problem_count: int
@@ -59,6 +62,13 @@ class Encoded:
     missed_answers: int
     """Answers that are read but not learned, because the model's template writes them
     differently once they are not the last."""
+
+    @property
+    def dataset(self) -> Any:
+        """The examples as a ``datasets.Dataset``."""
+        import datasets  # type: ignore[import-untyped]
+
+        return datasets.Dataset.from_file(str(self.path))
 
 
 def encode_dataset(
@@ -108,8 +118,6 @@ def encode(
     Raises:
         DataError: nothing is left that can be learned.
     """
-    import datasets  # type: ignore[import-untyped]
-
     cache_dir.mkdir(parents=True, exist_ok=True)
     for old in cache_dir.glob("examples-*.arrow"):
         with suppress(OSError):  # still open on Windows
@@ -120,7 +128,7 @@ def encode(
     done = iter(samples)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         while batch := list(islice(done, BATCH_SAMPLES)):
-            writer.write_batch(pa.RecordBatch.from_pylist(list(maker.examples(batch)), schema))
+            writer.write_batch(batch_of(list(maker.examples(batch)), schema))
             if on_progress:
                 on_progress(maker.tally.samples)
     tally = maker.tally
@@ -128,7 +136,8 @@ def encode(
         path.unlink()
         raise DataError(maker.why_nothing())
     return Encoded(
-        dataset=datasets.Dataset.from_file(str(path)),
+        path=path,
+        rows=StoredRows(path),
         problems=tuple(tally.problems),
         problem_count=tally.problem_count,
         rows_cut=tally.rows_cut,

@@ -14,7 +14,8 @@ def split(
     """Split encoded rows by a seeded shuffle of their groups.
 
     Args:
-        dataset: a ``datasets.Dataset`` with a column ``group``; rows of one group stay together.
+        dataset: ``StoredRows`` or a ``datasets.Dataset`` with a column ``group``; rows of one
+            group stay together.
         validation_share: share of the rows to hold out, from 0 to below 1.
         seed: the same seed gives the same split in every process.
         evenly: hold out the same share of every class (the first number in column ``labels``);

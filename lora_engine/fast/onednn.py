@@ -29,6 +29,13 @@ def helps() -> bool:
     )
 
 
+@cache
+def adds_bias() -> bool:
+    """Whether oneDNN adds the bias within a bfloat16 product on this machine."""
+    supported: Any = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(supported and supported() and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
+
+
 def quicken(model: nn.Module) -> int:
     """Let the frozen float32 linear layers of ``model`` on the CPU take the quick way.
 
@@ -43,10 +50,14 @@ def quicken(model: nn.Module) -> int:
     return len(layers)
 
 
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """x @ weight.T for a frozen weight (out × in): by oneDNN where that is quicker."""
-    quick = helps() and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
-    return _by_onednn(x, weight, None) if quick else x @ weight.T
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias for a frozen weight (out × in): by oneDNN where that is quicker."""
+    if x.device.type == "cpu" and x.dtype == weight.dtype:
+        wide = x.dtype == torch.float32 and helps()
+        # torch writes the bias first and adds the product to it: a pass of its own
+        if wide or (x.dtype == torch.bfloat16 and bias is not None and adds_bias()):
+            return _by_onednn(x, weight, bias)
+    return F.linear(x, weight, bias)
 
 
 def _fits(layer: nn.Linear) -> bool:

@@ -6,9 +6,7 @@ units; positions restart at every row and attention never crosses one.
 """
 
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,28 +14,16 @@ from torch import Tensor
 from lora_engine.batches import IGNORED, Example, learned_tokens, read_tokens
 from lora_engine.config import TrainConfig
 from lora_engine.fast import attention
-from lora_engine.fast.crew import AT_ONCE, Crew
-from lora_engine.fast.even import split_evenly
+from lora_engine.fast.crew import Crew
 from lora_engine.fast.head_loss import head_loss
 from lora_engine.fast.layer import fuse, unfuse
+from lora_engine.fast.shares import Shares, filled_up, row_length, trained_in
 from lora_engine.loss import LossPath, PaddedPath
 
 log = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
-PACK_TOKENS = 576
-"""Tokens that a pack has at the most where its rows divide evenly: matrix units are busy from 400
-on, and memory grows with it."""
-
-
-ROUND = 16
-"""Packs are filled up to a multiple of this: oneDNN makes kernels of a third of a megabyte for
-each new length of a matrix and never lets all of them go."""
-
-
-class PackedPath:
+class PackedPath(Shares):
     """One long row made of whole rows; for CPUs and models of transformers' attention interface."""
 
     def __init__(self, model: Any, device: torch.device, checkpointed: bool = False) -> None:
@@ -49,8 +35,11 @@ class PackedPath:
         # in other layers the dropout's numbers would depend on which pack is first
         text = model.config.get_text_config()
         whole = layers == text.num_hidden_layers
+        self._trained = trained_in(model)
         cores = torch.get_num_threads()
-        self._crew = Crew(cores) if whole and cores > 1 and not checkpointed else None
+        # what a checkpoint computes again must drop the same, which torch's own generator does
+        self._own_draws = whole and not checkpointed
+        self._crew = Crew(cores) if self._own_draws and cores > 1 else None
         inside = model.base_model.modules()
         self._weights: int = sum(m.weight.numel() for m in inside if isinstance(m, torch.nn.Linear))
         self._attending: int = text.num_hidden_layers * text.hidden_size
@@ -63,70 +52,16 @@ class PackedPath:
         """See ``LossPath``."""
         return read_tokens(examples)
 
-    def batches(self, examples: list[Example]) -> Iterator[list[Example]]:
-        """Packs of at most about PACK_TOKENS."""
-        for share in self.shares(examples):
-            yield from share
-
-    def shares(self, examples: list[Example]) -> list[list[list[Example]]]:
-        """The packs of each thread: the same work for all of them, in even packs."""
-        shares = split_evenly(examples, AT_ONCE if self._crew else 1, self._work)
-        return [
-            split_evenly(share, math.ceil(sum(map(_length, share)) / PACK_TOKENS), _length)
-            for share in shares
-        ]
-
     def _work(self, example: Example) -> float:
         """What a row costs, forward and backward, in multiplications."""
-        length = _length(example)
+        length = row_length(example)
         head = learned_tokens([example]) * int(self._head.weight.numel())
         return 2 * (length * self._weights + head) + 3 * length**2 * self._attending
 
-    def backward(self, examples: list[Example]) -> float:
-        """See ``TakesUpdates``."""
-        learned = self.learned(examples)
-        trained = [tensor for tensor in self._model.parameters() if tensor.requires_grad]
-
-        def one(share: list[tuple[int, list[Example]]]) -> tuple[float, list[Tensor]]:
-            total, sums = 0.0, [torch.zeros_like(tensor) for tensor in trained]
-            for seed, pack in share:
-                dropping = torch.Generator().manual_seed(seed)
-                loss = self.loss_sum(pack, dropping) / learned
-                torch._foreach_add_(sums, torch.autograd.grad(loss, trained))
-                total += loss.item()
-            return total, sums
-
-        total = 0.0
-        for loss, gradients in self._each(one, self._seeded(self.shares(examples))):
-            total += loss
-            for tensor, gradient in zip(trained, gradients, strict=True):
-                tensor.grad = gradient if tensor.grad is None else tensor.grad.add_(gradient)
-        return total
-
-    def total_loss(self, examples: list[Example]) -> float:
-        """See ``TakesUpdates``."""
-
-        @torch.no_grad()  # which is a matter of each thread
-        def one(share: list[list[Example]]) -> float:
-            return sum(float(self.loss_sum(pack)) for pack in share)
-
-        return sum(self._each(one, self.shares(examples)))
-
-    def _seeded(self, shares: list[list[list[Example]]]) -> list[list[tuple[int, list[Example]]]]:
-        """Each pack with a seed for what it drops."""
-        seeds = iter(torch.randint(2**62, (sum(map(len, shares)),)).tolist())
-        return [[(next(seeds), pack) for pack in share] for share in shares]
-
-    def _each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        return self._crew.map(work, items) if self._crew else map(work, items)
-
     def loss_sum(self, examples: list[Example], dropping: torch.Generator | None = None) -> Tensor:
-        """See ``LossPath``; ``dropping`` decides which inputs of fused layers are dropped."""
-        lengths = list(map(_length, examples))
-        filler = -sum(lengths) % ROUND
-        if filler:  # a row of its own, from which nothing is learned
-            blank = {"input_ids": [0] * filler, "labels": [IGNORED] * filler}
-            examples, lengths = [*examples, blank], [*lengths, filler]
+        """See ``Shares``."""
+        examples = filled_up(examples)
+        lengths = list(map(row_length, examples))
         ids = torch.cat([torch.as_tensor(example["input_ids"]) for example in examples])
         positions = torch.cat([torch.arange(length) for length in lengths])
         # The last position of a row predicts nothing: the next row's first token is not its own.
@@ -194,10 +129,6 @@ def choose_path(
     unfuse(model)
     model.set_attn_implementation(before)
     return plain
-
-
-def _length(example: Example) -> int:
-    return len(example["input_ids"])
 
 
 def _probe(words: int) -> list[Example]:

@@ -1,7 +1,8 @@
 """Labelled texts packed end to end instead of padded, for encoders whose head reads one position.
 
 Reason: an encoder spends nearly all its time in linear layers, norms and activations, which see
-only real tokens here; only attention, cheap at these lengths, is padded to the longest row.
+only real tokens here. Where its layers are of the BERT kind each is one function
+(``fast/encoder.py``); else only attention, cheap at these lengths, is padded to the longest row.
 """
 
 import logging
@@ -10,23 +11,28 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from lora_engine.batches import Example
 from lora_engine.class_loss import PaddedClasses
 from lora_engine.config import TrainConfig
 from lora_engine.fast import attention
+from lora_engine.fast.crew import Crew
+from lora_engine.fast.dropout import disown, drawing_from, own
+from lora_engine.fast.encoder import Packed, fuse, unfuse
+from lora_engine.fast.shares import Shares, filled_up, row_length, trained_in
 
 log = logging.getLogger(__name__)
 
 
-class PackedClasses(PaddedClasses):
+class PackedClasses(PaddedClasses, Shares):
     """One long row made of whole rows; the head sees the first position of each.
 
-    The model's own forward runs: a hook cuts what its encoder gives down to those positions.
+    The model's own forward runs. Where its layers are one function each, the last of them gives
+    just those positions; else a hook cuts what the encoder gives.
     """
 
-    def __init__(self, model: Any, plain: PaddedClasses) -> None:
+    def __init__(self, model: Any, plain: PaddedClasses, checkpointed: bool = False) -> None:
         self.__dict__.update(plain.__dict__)
         model.set_attn_implementation(attention.PADDED)
         embeddings = getattr(model.base_model, "embeddings", None)
@@ -34,12 +40,41 @@ class PackedClasses(PaddedClasses):
         # RoBERTa counts positions from the one after the padding's
         padding = getattr(positions, "padding_idx", None)
         self._first_position = 0 if padding is None else padding + 1
+        self._fused = fuse(model) == getattr(model.config, "num_hidden_layers", None)
+        self._own_draws = self._fused and not checkpointed
+        if not self._fused:
+            unfuse(model)
+        elif self._own_draws:
+            own(model)
+        self._trained = trained_in(model)
+        cores = torch.get_num_threads()
+        self._crew = Crew(cores) if self._own_draws and cores > 1 else None
 
     def logits(self, examples: list[Example]) -> Tensor:
-        """rows × classes, float32."""
+        """rows × classes, float32, without gradients."""
+
+        @torch.no_grad()  # which is a matter of each thread
+        def one(share: list[list[Example]]) -> list[Tensor]:
+            return [self._logits(pack, None) for pack in share]
+
+        place = {id(example): row for row, example in enumerate(examples)}
+        shares = self.shares(examples)
+        found = torch.cat([logits for packs in self._each(one, shares) for logits in packs])
+        order = [place[id(row)] for share in shares for pack in share for row in pack]
+        return torch.empty_like(found).index_copy_(0, torch.tensor(order), found)
+
+    def loss_sum(self, examples: list[Example], dropping: Generator | None = None) -> Tensor:
+        """See ``Shares``."""
+        return self.cross_entropy(self._logits(examples, dropping), examples)
+
+    def _work(self, example: Example) -> float:
+        return row_length(example)
+
+    def _logits(self, examples: list[Example], dropping: Generator | None) -> Tensor:
+        """rows × classes, float32, of one pack."""
+        rows, examples = len(examples), filled_up(examples)
         device = self._model.device
-        lengths = [len(example["input_ids"]) for example in examples]
-        borders = torch.tensor([0, *lengths]).cumsum(0)
+        lengths = list(map(row_length, examples))
         positions = torch.cat([torch.arange(length) for length in lengths])
         inputs = {
             "input_ids": _in_one_row(examples, "input_ids").to(device),
@@ -47,9 +82,15 @@ class PackedClasses(PaddedClasses):
         }
         if "token_type_ids" in examples[0]:
             inputs["token_type_ids"] = _in_one_row(examples, "token_type_ids").to(device)
-        with _only_positions(self._model.base_model, borders[:-1].to(device)):
-            logits: Tensor = self._model(**inputs, cu_seq_lens_q=borders.int()).logits
-        return logits.float()
+        borders = torch.tensor([0, *lengths]).cumsum(0)
+        if not self._fused:
+            with _only_positions(self._model.base_model, borders[:-1].to(device)):
+                logits: Tensor = self._model(**inputs, cu_seq_lens_q=borders.int()).logits
+            return logits[:rows].float()
+        heads, dtype = self._model.config.num_attention_heads, self._model.dtype
+        packed = Packed.of(lengths[:rows], heads, sum(lengths[rows:]), dtype, dropping)
+        with drawing_from(dropping):
+            return self._model(**inputs, packed=packed).logits.float()  # type: ignore[no-any-return]
 
 
 def choose_classes(model: Any, plain: PaddedClasses, config: TrainConfig) -> PaddedClasses:
@@ -66,7 +107,7 @@ def choose_classes(model: Any, plain: PaddedClasses, config: TrainConfig) -> Pad
     try:
         with torch.no_grad():
             expected = plain.logits(rows)
-            packed = PackedClasses(model, plain)
+            packed = PackedClasses(model, plain, config.gradient_checkpointing)
             found = packed.logits(rows)
             tolerance = 1e-4 if next(model.parameters()).dtype == torch.float32 else 5e-2
             fits = bool(torch.allclose(found, expected, atol=tolerance, rtol=tolerance))
@@ -77,6 +118,8 @@ def choose_classes(model: Any, plain: PaddedClasses, config: TrainConfig) -> Pad
     if fits:
         return packed
     log.info("texts are padded for %s", type(model).__name__)
+    unfuse(model)
+    disown(model)
     model.set_attn_implementation(before)
     return plain
 

@@ -11,6 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from lora_engine.fast.dropout import keep_mask
 from lora_engine.fast.onednn import helps, product
 from lora_engine.lora.layers import LoRALayer
 from lora_engine.lora.paths import LowRank
@@ -77,19 +78,14 @@ class Group:
 
     def forward(self, x: Tensor, dropping: torch.Generator | None) -> tuple[list[Tensor], Kept]:
         """x: n × in → n × out of each module, in buffers of their own, and what to keep."""
-        outs = [product(x, weight) for weight in self.weights]
-        for out, bias in zip(outs, self.biases, strict=True):
-            if bias is not None:
-                out.add_(bias)
+        outs = [product(x, *each) for each in zip(self.weights, self.biases, strict=True)]
         if not self.pairs:
             return outs, ()
         masks: Kept = ()
         if dropping is not None and self.dropout > 0:
-            kept_share = 1 - self.dropout
-            mask = torch.empty_like(x, dtype=torch.bool)
-            masks = (mask.bernoulli_(kept_share, generator=dropping),)
-        used = self._dropped(x, masks[0]) if masks else x
-        low = used @ self._a(x.dtype).T
+            masks = (keep_mask(tuple(x.shape), self.dropout, dropping, x.dtype),)
+        used = x * masks[0] if masks else x
+        low = used @ self._a(x.dtype, bool(masks)).T
         for pair, part in zip(self.pairs, self._split(low), strict=True):
             outs[pair.module].addmm_(part, pair.b(x.dtype).T)
         return outs, (low, *masks)
@@ -105,20 +101,22 @@ class Group:
         if x is None:
             return total, []
         low, *masks = kept
-        used = self._dropped(x, masks[0]) if masks else x
-        a = self._a(x.dtype)
+        used = x * masks[0] if masks else x
+        a = self._a(x.dtype, bool(masks))
         own = [grads[pair.module] for pair in self.pairs]
         grad_low = torch.cat(
             [grad @ pair.b(x.dtype) for grad, pair in zip(own, self.pairs, strict=True)], dim=1
         )
         if needs_x and masks:
-            total.add_(self._dropped(grad_low @ a, masks[0]))
+            total.addcmul_(grad_low @ a, masks[0])
         elif needs_x:
             total.addmm_(grad_low, a)
-        grad_a = self._split((used.T @ grad_low).T.float(), dim=0)
+        grad_a = (used.T @ grad_low).T.float()
+        if masks:
+            grad_a.mul_(self._more)
         found = []
         for pair, grad, part, grad_of_a in zip(
-            self.pairs, own, self._split(low), grad_a, strict=True
+            self.pairs, own, self._split(low), self._split(grad_a, dim=0), strict=True
         ):
             found += [grad_of_a, (grad.T @ part).float().mul_(pair.low_rank.scaling)]
         return total, found
@@ -135,16 +133,19 @@ class Group:
             total.addmm_(grad, weight)
         return total
 
-    def _a(self, dtype: torch.dtype) -> Tensor:
-        """Every pair's A, one below the other."""
-        return torch.cat([pair.low_rank.lora_A.detach() for pair in self.pairs]).to(dtype)
+    def _a(self, dtype: torch.dtype, dropping: bool) -> Tensor:
+        """Every pair's A, one below the other; more of it where some of its input is dropped."""
+        a = torch.cat([pair.low_rank.lora_A.detach() for pair in self.pairs])
+        return (a * self._more if dropping else a).to(dtype)
 
     def _split(self, low: Tensor, dim: int = 1) -> tuple[Tensor, ...]:
         parts: tuple[Tensor, ...] = low.split([pair.low_rank.r for pair in self.pairs], dim)
         return parts
 
-    def _dropped(self, x: Tensor, mask: Tensor) -> Tensor:
-        return (x * mask).mul_(1 / (1 - self.dropout))
+    @property
+    def _more(self) -> float:
+        """What the inputs that are kept count, so that the sum is what it was."""
+        return 1 / (1 - self.dropout)
 
 
 def _is_plain(layer: LoRALayer) -> bool:

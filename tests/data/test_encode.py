@@ -73,7 +73,7 @@ def test_encoding_again_replaces_the_file(
     first = encode([chat(1, "a", "b")], tokenizer, tmp_path)
     second = encode([chat(2, "a", "b")], tokenizer, tmp_path)
     assert len(list((tmp_path / "cache").iterdir())) == 1
-    assert (first.dataset["line"][0], second.dataset["line"][0]) == (1, 2)
+    assert (first.rows["line"], second.rows["line"]) == ([1], [2])
 
 
 def test_many_samples_keep_their_order_and_are_counted(

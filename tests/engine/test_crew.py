@@ -8,7 +8,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lora_engine.adapter import trained_tensors
-from lora_engine.fast.packed import PACK_TOKENS, PackedPath
+from lora_engine.fast.packed import PackedPath
+from lora_engine.fast.shares import PACK_TOKENS
 from lora_engine.loss import PaddedPath, TakesUpdates, backward, mean_loss
 from tests.engine.test_fast import CPU, family, rows
 from tests.engine.test_layer import injected
