@@ -1,6 +1,7 @@
 """The learning rate of every update, and what the training process may cost before it trains."""
 
 import os
+import platform
 import subprocess
 import sys
 from typing import Any, get_args
@@ -80,3 +81,46 @@ def test_kernels_of_many_shapes_are_let_go() -> None:
     assert kernels_made("limited") == 2 * made
     own_setting = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}
     assert kernels_made("limited", **own_setting) == made
+
+
+MANY_LENGTHS = """
+import ctypes, sys, torch
+from lora_engine.memory import limit_kernel_cache
+if sys.argv[1] == "limited":
+    limit_kernel_cache()
+
+class Heap(ctypes.Structure):  # glibc's mallinfo2
+    _fields_ = [(name, ctypes.c_size_t) for name in
+                "arena ordblks smblks hblks mapped usmblks fsmblks used fordblks keepcost".split()]
+
+info = ctypes.CDLL(None).mallinfo2
+info.restype = Heap
+torch.set_num_threads(1)
+weight = torch.ones(1536, 384, dtype=torch.bfloat16)
+for lengths in (range(200, 300), range(300, 400)):
+    before = info().used + info().mapped
+    for n in lengths:
+        torch.ones(n, 384, dtype=torch.bfloat16) @ weight.T
+print(info().used + info().mapped - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="reads glibc's own count")
+def test_what_belongs_to_products_of_many_lengths_is_let_go() -> None:
+    """A hundred new lengths need no more memory than a hundred others before them."""
+
+    def growth(how: str) -> float:
+        ours = {k: v for k, v in os.environ.items() if "_CACHE_CAPACITY" not in k}
+        run = subprocess.run(
+            [sys.executable, "-c", MANY_LENGTHS, how],
+            env=ours,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(run.stdout) / 1e6
+
+    free = growth("free")
+    if free < 10:
+        pytest.skip("this machine's bf16 products keep nothing")
+    assert growth("limited") < free / 5
