@@ -28,13 +28,12 @@ def limit_kernel_cache() -> None:
     and the layer between torch and oneDNN keeps what belongs to 1,024 products in every thread.
     Rows of every length meet hundreds of shapes, and a shape of the last update seldom comes back.
 
-    torch does not pass oneDNN's function for this on, so the numbers are left where both look
-    them up. Nothing is read: a person's own setting of the second wins, and of the two names that
-    oneDNN knows this is the older, so that one under the newer name (``ONEDNN_…``) wins, too.
+    torch does not pass functions for this on, so the numbers are left where both look them up.
+    Nothing is read: of the two names that oneDNN knows this is the older, and a person's own
+    setting under the newer one (``ONEDNN_…``) wins.
     """
     os.putenv("DNNL_PRIMITIVE_CACHE_CAPACITY", str(KERNELS_KEPT))
-    if "LRU_CACHE_CAPACITY" not in os.environ:
-        os.putenv("LRU_CACHE_CAPACITY", str(PRODUCTS_KEPT))
+    os.putenv("LRU_CACHE_CAPACITY", str(PRODUCTS_KEPT))
 
 
 class Heap:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers.activations import SiLUActivation
 
 from lora_engine.fast.attention import row_backward, row_forward
+from lora_engine.fast.lower import Pack
 from lora_engine.fast.pairs import Group
 
 LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
@@ -231,7 +232,7 @@ def fuse(model: nn.Module) -> int:
     for layer in list(model.modules()):
         if type(layer).__name__ in LAYERS and (parts := parts_of(layer)) is not None:
             plain = type(layer).forward
-            layer.forward = partial(_forward, layer, parts, plain)
+            layer.forward = partial(_forward, layer, parts, fused, plain)
             fused += 1
     return fused
 
@@ -272,12 +273,26 @@ def parts_of(layer: Any) -> Parts | None:
 
 
 def _forward(
-    layer: nn.Module, parts: Parts, plain: Any, hidden_states: Tensor, *args: Any, **options: Any
+    layer: nn.Module,
+    parts: Parts,
+    number: int,
+    plain: Any,
+    hidden_states: Tensor,
+    *args: Any,
+    **options: Any,
 ) -> Any:
     """The layer's forward: one function where rows are packed, else its own."""
     borders = options.get("cu_seq_lens_q")
     if borders is None or len(hidden_states) != 1:
         return plain(layer, hidden_states, *args, **options)
+    lower: Pack | None = options.get("lower")
+    x = (
+        hidden_states[0]
+        if lower is None
+        else lower.enter(number, hidden_states[0], borders.tolist())
+    )
+    if x is None:
+        return hidden_states
     cos, sin = (part[0] for part in options["position_embeddings"])
     dropping = (options.get("dropping") or torch.default_generator) if layer.training else None
-    return layer_forward(parts, hidden_states[0], (cos, sin), borders.tolist(), dropping)[None]
+    return layer_forward(parts, x, (cos, sin), borders.tolist(), dropping)[None]

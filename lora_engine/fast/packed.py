@@ -16,7 +16,8 @@ from lora_engine.config import TrainConfig
 from lora_engine.fast import attention
 from lora_engine.fast.crew import Crew
 from lora_engine.fast.head_loss import head_loss
-from lora_engine.fast.layer import fuse, unfuse
+from lora_engine.fast.layer import LAYERS, fuse, unfuse
+from lora_engine.fast.lower import lower_layers
 from lora_engine.fast.shares import Shares, filled_up, row_length, trained_in
 from lora_engine.loss import LossPath, PaddedPath
 
@@ -40,6 +41,8 @@ class PackedPath(Shares):
         # what a checkpoint computes again must drop the same, which torch's own generator does
         self._own_draws = whole and not checkpointed
         self._crew = Crew(cores) if self._own_draws and cores > 1 else None
+        every = [layer for layer in model.modules() if type(layer).__name__ in LAYERS]
+        self._lower = lower_layers(model, every) if self._own_draws else None
         inside = model.base_model.modules()
         self._weights: int = sum(m.weight.numel() for m in inside if isinstance(m, torch.nn.Linear))
         self._attending: int = text.num_hidden_layers * text.hidden_size
@@ -78,6 +81,7 @@ class PackedPath(Shares):
             max_length_q=max(lengths),
             max_length_k=max(lengths),
             dropping=dropping,
+            lower=self._lower.open(examples) if self._lower else None,
         ).last_hidden_state[0]
         learned = (labels != IGNORED).to(self._device)
         labels = labels.to(self._device)[learned]

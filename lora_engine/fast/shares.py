@@ -22,8 +22,8 @@ PACK_TOKENS = 576
 on, and memory grows with it."""
 
 ROUND = 16
-"""Packs are filled up to a multiple of this: oneDNN makes kernels of a third of a megabyte for
-each new length of a matrix and never lets all of them go."""
+"""Packs are filled up to a multiple of this: for each new length of a matrix oneDNN makes new
+kernels, half a millisecond and a third of a megabyte each."""
 
 
 class Shares:

@@ -2,8 +2,8 @@
 
 Reason: padded to the longest row of all, half of the scores are none; row by row, Python's part
 is a fifth of the time. So a few rows of like length are padded together, to a multiple of FILL,
-because oneDNN makes new kernels for every new number and length of rows, half a megabyte each,
-and never lets all of them go (benchmarks/NOTES.md).
+because oneDNN makes new kernels for every new number and length of rows, half a millisecond and a
+third of a megabyte each (benchmarks/NOTES.md).
 """
 
 from collections.abc import Iterator, Sequence
