@@ -32,17 +32,17 @@ class PackedPath(Shares):
         self._device = device
         self._head = model.get_output_embeddings()
         model.set_attn_implementation(attention.NAME)
-        layers = fuse(model)
+        # a checkpoint is taken by the layer's own forward
+        layers = 0 if checkpointed else fuse(model)
         # in other layers the dropout's numbers would depend on which pack is first
         text = model.config.get_text_config()
         whole = layers == text.num_hidden_layers
         self._trained = trained_in(model)
         cores = torch.get_num_threads()
-        # what a checkpoint computes again must drop the same, which torch's own generator does
-        self._own_draws = whole and not checkpointed
-        self._crew = Crew(cores) if self._own_draws and cores > 1 else None
+        self._own_draws = whole
+        self._crew = Crew(cores) if whole and cores > 1 else None
         every = [layer for layer in model.modules() if type(layer).__name__ in LAYERS]
-        self._lower = lower_layers(model, every) if self._own_draws else None
+        self._lower = lower_layers(model, every) if whole else None
         inside = model.base_model.modules()
         self._weights: int = sum(m.weight.numel() for m in inside if isinstance(m, torch.nn.Linear))
         self._attending: int = text.num_hidden_layers * text.hidden_size

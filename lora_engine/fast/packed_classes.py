@@ -40,15 +40,17 @@ class PackedClasses(PaddedClasses, Shares):
         # RoBERTa counts positions from the one after the padding's
         padding = getattr(positions, "padding_idx", None)
         self._first_position = 0 if padding is None else padding + 1
-        self._fused = fuse(model) == getattr(model.config, "num_hidden_layers", None)
-        self._own_draws = self._fused and not checkpointed
-        if not self._fused:
-            unfuse(model)
-        elif self._own_draws:
+        # a checkpoint is taken by the layer's own forward
+        layers = 0 if checkpointed else fuse(model)
+        self._fused = layers == getattr(model.config, "num_hidden_layers", None)
+        self._own_draws = self._fused
+        if self._fused:
             own(model)
+        else:
+            unfuse(model)
         self._trained = trained_in(model)
         cores = torch.get_num_threads()
-        self._crew = Crew(cores) if self._own_draws and cores > 1 else None
+        self._crew = Crew(cores) if self._fused and cores > 1 else None
 
     def logits(self, examples: list[Example]) -> Tensor:
         """rows × classes, float32, without gradients."""

@@ -93,3 +93,19 @@ def test_other_layers_and_one_core_have_no_crew() -> None:
     assert PackedPath(injected("llama"), CPU, checkpointed=True)._crew is None
     torch.set_num_threads(1)
     assert PackedPath(injected("llama"), CPU)._crew is None
+
+
+def test_checkpointed_layers_are_computed_again_and_drop_the_same() -> None:
+    model = injected("llama", lora_dropout=0.3, target_modules="all-linear")
+    path = PackedPath(model, CPU, checkpointed=True)
+    calls: list[object] = []
+    model.base_model.layers[0].mlp.register_forward_pre_hook(lambda *call: calls.append(call[0]))
+    kept = gradients(path, model)
+    packs = len(calls)
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    again = gradients(path, model)
+    assert len(calls) == packs + 2 * packs
+    assert packs == len(list(path.batches(rows(LENGTHS))))
+    assert again[0] == pytest.approx(kept[0], rel=1e-6)
+    for ours, theirs in zip(again[1], kept[1], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)

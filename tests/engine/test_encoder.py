@@ -198,13 +198,18 @@ def test_other_layers_are_left_as_they_are(
         torch.testing.assert_close(found[key], gradient, atol=1e-6, rtol=1e-4)
 
 
-def test_checkpointed_layers_drop_the_same_when_they_are_computed_again() -> None:
+def test_checkpointed_layers_are_computed_again_and_drop_the_same() -> None:
     model = injected("bert", DROPPING, lora_dropout=0.3)
     path = PackedClasses(model, PaddedClasses(model, 1, 16), checkpointed=True)
     assert path._crew is None
+    calls: list[object] = []
+    lower = model.base_model.encoder.layer[0].intermediate
+    lower.register_forward_pre_hook(lambda *call: calls.append(call[0]))
     kept, gradients = outcome(path, model)
+    assert len(calls) == 1
     model.activation_checkpointing_enable({"use_reentrant": False})
     again, found = outcome(path, model)
+    assert len(calls) == 3
     assert again == pytest.approx(kept, rel=1e-6)
     for key, gradient in gradients.items():
         torch.testing.assert_close(found[key], gradient, atol=1e-6, rtol=1e-5)
