@@ -19,7 +19,7 @@ def make(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
         parameter_groups(model, config),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
-        fused=True,  # one operation; else each tensor's square root alone wakes all threads
+        fused=True,  # one operation for all tensors instead of several for each
     )
 
 

@@ -1,9 +1,11 @@
 """A tiny model folder, a small data file and a data folder."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests import tiny
 
@@ -39,3 +41,12 @@ def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [json.dumps({"prompt": p, "completion": c}) for p, c in QUESTIONS]
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def two_cores() -> Iterator[None]:
+    """Whatever machine this is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

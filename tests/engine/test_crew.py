@@ -1,7 +1,5 @@
 """Packs that are computed two at a time give the numbers of packs one after the other."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -16,14 +14,7 @@ from tests.engine.test_layer import injected
 
 LENGTHS = (300, 260, 41, 150, 200, 90, 330)
 
-
-@pytest.fixture(autouse=True)
-def two_cores() -> Iterator[None]:
-    """Whatever machine this is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("two_cores")
 
 
 def gradients(path: PackedPath | PaddedPath, model: PreTrainedModel) -> tuple[float, list[Tensor]]:

@@ -1,6 +1,5 @@
 """An encoder's layer as one function gives what its parts give, dropping included."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,14 +22,7 @@ from tests.engine.test_packed_classes import family, texts
 FUSED = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 DROPPING = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3}
 
-
-@pytest.fixture(autouse=True)
-def two_cores() -> Iterator[None]:
-    """Whatever machine this is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("two_cores")
 
 
 def injected(name: str, changes: dict[str, Any] | None = None, **lora: object) -> PreTrainedModel:

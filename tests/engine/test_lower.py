@@ -3,13 +3,11 @@
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from lora_engine.adapter import trained_tensors
 from lora_engine.fast import layer, lower
 from lora_engine.fast.packed import PackedPath
-from lora_engine.loss import PaddedPath, backward, mean_loss
-from tests.engine.test_crew import LENGTHS
+from lora_engine.loss import PaddedPath, mean_loss
+from tests.engine.test_crew import LENGTHS, gradients
 from tests.engine.test_fast import CPU, rows
 from tests.engine.test_layer import injected
 
@@ -30,31 +28,23 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def update(path: PackedPath | PaddedPath, model: PreTrainedModel) -> tuple[float, list[Tensor]]:
-    torch.manual_seed(7)
-    model.zero_grad()
-    loss = backward(path, rows(LENGTHS))
-    found = [tensor.grad for tensor in trained_tensors(model).values()]
-    return loss, [grad.clone() for grad in found if grad is not None]
-
-
 @pytest.mark.parametrize("in_memory", [10**9, 0, 64 * 4 * 500], ids=["memory", "disk", "both"])
 def test_a_second_epoch_has_the_plain_gradients_without_the_lower_layer(
     in_memory: int, monkeypatch: pytest.MonkeyPatch, computed: list[int]
 ) -> None:
     monkeypatch.setattr(lower, "IN_MEMORY", in_memory)
     model = injected("llama", **UPPER)
-    plain = update(PaddedPath(model, 0, 2, CPU), model)
+    plain = gradients(PaddedPath(model, 0, 2, CPU), model)
     path = PackedPath(model, CPU)
-    first = update(path, model)
+    first = gradients(path, model)
     packs = len(list(path.batches(rows(LENGTHS))))
     assert len(computed) == 2 * packs
     computed.clear()
-    again = update(path, model)
+    again = gradients(path, model)
     assert len(computed) == packs
-    for loss, gradients in (first, again):
+    for loss, found in (first, again):
         assert loss == pytest.approx(plain[0], rel=1e-5)
-        for ours, theirs in zip(gradients, plain[1], strict=True):
+        for ours, theirs in zip(found, plain[1], strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
     model.eval()
     computed.clear()
@@ -86,9 +76,9 @@ def test_rows_without_room_are_computed_again(
     monkeypatch.setattr(lower, "OF_FREE_DISK", 0)
     model = injected("llama", **UPPER)
     path = PackedPath(model, CPU)
-    first = update(path, model)
+    first = gradients(path, model)
     count = len(computed)
-    again = update(path, model)
+    again = gradients(path, model)
     assert len(computed) == 2 * count
     assert again[0] == first[0]
     assert all(map(torch.equal, again[1], first[1]))
