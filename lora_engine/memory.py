@@ -15,9 +15,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 TIDY_SECONDS = 10.0
 """New pages for everything cost a training process 0.01 to 0.1 s."""
 
-KERNELS_KEPT = 64
-"""Enough for the shapes of one pack of rows, which all layers share."""
-PRODUCTS_KEPT = 48
+KERNELS_KEPT = 128
+"""Enough for the shapes of the packs of a few updates, which all layers share."""
+PRODUCTS_KEPT = 96
 """The same for one thread."""
 
 

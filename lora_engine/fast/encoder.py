@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from transformers.activations import GELUActivation
 
-from lora_engine.fast.dropout import keep_mask
+from lora_engine.fast.dropout import keep_mask, masked, masked_
 from lora_engine.fast.short_rows import Attention, Scores
 from lora_engine.fast.stacked import Stacked
 
@@ -105,30 +105,27 @@ class _Layer(torch.autograd.Function):
         dropping: Generator | None,
         *_: Tensor,
     ) -> Tensor:
-        def masked(shape: Any, rate: float) -> Tensor | None:
+        def drawn(shape: Any, rate: float) -> Tensor | None:
             return keep_mask(tuple(shape), rate, dropping, x.dtype) if dropping and rate else None
 
         cut = firsts is not None
         qkv, attend = parts.attend.forward(x, dropping)
         spread = attention.spread(qkv)
-        sure = masked((sum(map(math.prod, attention.shapes(cut))),), parts.unsure)
+        sure = drawn((sum(map(math.prod, attention.shapes(cut))),), parts.unsure)
         scores = Scores(parts.scale, sure, 1 - parts.unsure)
         mixed, shares = attention.forward(spread, scores, cut)
         gathered, gather = parts.gather.forward(mixed, dropping)
-        mask1 = masked(gathered.shape, parts.hidden[0])
+        mask1 = drawn(gathered.shape, parts.hidden[0])
         asking = x if firsts is None else x.index_select(0, firsts)
         summed1 = _added(asking, gathered, mask1, parts.hidden[0])
         middle, mean1, inverse1 = parts.after_attention.forward(summed1)
         wide, widen = parts.widen.forward(middle, dropping)
         narrowed, narrow = parts.narrow.forward(F.gelu(wide), dropping)
-        mask2 = masked(narrowed.shape, parts.hidden[1])
+        mask2 = drawn(narrowed.shape, parts.hidden[1])
         summed2 = _added(middle, narrowed, mask2, parts.hidden[1])
         out, mean2, inverse2 = parts.after.forward(summed2)
-        inputs = zip((x, mixed, middle), parts.stacks[:3], strict=True)
         ctx.save_for_backward(
             *(spread, summed1, mean1, inverse1, wide, summed2, mean2, inverse2),
-            # only a pair asks for its input again
-            *(each for each, stack in inputs if stack.group.pairs),
             *(mask for mask in (sure, mask1, mask2) if mask is not None),
             *(tensor for one in (attend, gather, widen, narrow) for tensor in one),
             *shares,
@@ -145,23 +142,19 @@ class _Layer(torch.autograd.Function):
         kept = list(ctx.saved_tensors)
         spread, summed1, mean1, inverse1, wide, summed2, mean2, inverse2 = kept[:8]
         del kept[:8]
-        x, mixed, middle = (
-            kept.pop(0) if stack.group.pairs else None for stack in parts.stacks[:3]
-        )
-        sure, mask1, mask2 = (kept.pop(0) if masked else None for masked in ctx.masked)
+        sure, mask1, mask2 = (kept.pop(0) if there else None for there in ctx.masked)
         attend, gather, widen, narrow = (
             tuple(kept.pop(0) for _ in range(stack.kept(ctx.dropping))) for stack in parts.stacks
         )
         shares = kept
         grad = parts.after.backward(gradients[0], summed2, mean2, inverse2)
-        activated = F.gelu(wide) if parts.narrow.group.pairs else None
         of_narrowed = _through(grad, mask2, parts.hidden[1])
-        of_wide, pairs_narrow = parts.narrow.backward(of_narrowed, activated, narrow)
+        of_wide, pairs_narrow = parts.narrow.backward(of_narrowed, narrow)
         of_wide = torch.ops.aten.gelu_backward(of_wide, wide)
-        of_middle, pairs_widen = parts.widen.backward(of_wide, middle, widen)
+        of_middle, pairs_widen = parts.widen.backward(of_wide, widen)
         grad = parts.after_attention.backward(of_middle.add_(grad), summed1, mean1, inverse1)
         of_gathered = _through(grad, mask1, parts.hidden[0])
-        of_mixed, pairs_gather = parts.gather.backward(of_gathered, mixed, gather)
+        of_mixed, pairs_gather = parts.gather.backward(of_gathered, gather)
         scores = Scores(parts.scale, sure, 1 - parts.unsure)
         cut = ctx.firsts is not None
         of_spread = attention.backward(of_mixed, spread, scores, cut, shares)
@@ -170,19 +163,19 @@ class _Layer(torch.autograd.Function):
             grad = everywhere.index_copy_(0, ctx.firsts, grad)
         needs_x = ctx.needs_input_grad[1]
         of_qkv = attention.gather(of_spread)
-        of_x, pairs_attend = parts.attend.backward(of_qkv, x, attend, needs_x)
+        of_x, pairs_attend = parts.attend.backward(of_qkv, attend, needs_x)
         pairs = (*pairs_attend, *pairs_gather, *pairs_widen, *pairs_narrow)
         return None, of_x.add_(grad) if needs_x else None, None, None, None, *pairs
 
 
 def _added(x: Tensor, more: Tensor, mask: Tensor | None, rate: float) -> Tensor:
     """x plus what is left of ``more``, which may be written to."""
-    return more.add_(x) if mask is None else torch.addcmul(x, more, mask, value=1 / (1 - rate))
+    return more.add_(x) if mask is None else torch.add(x, masked_(more, mask), alpha=1 / (1 - rate))
 
 
 def _through(grad: Tensor, mask: Tensor | None, rate: float) -> Tensor:
     """The gradient of ``more`` in ``_added``."""
-    return grad if mask is None else (grad * mask).mul_(1 / (1 - rate))
+    return grad if mask is None else masked(grad, mask).mul_(1 / (1 - rate))
 
 
 def fuse(model: nn.Module) -> int:

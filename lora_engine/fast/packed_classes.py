@@ -20,7 +20,7 @@ from lora_engine.fast import attention
 from lora_engine.fast.crew import Crew
 from lora_engine.fast.dropout import disown, drawing_from, own
 from lora_engine.fast.encoder import Packed, fuse, unfuse
-from lora_engine.fast.shares import Shares, filled_up, row_length, trained_in
+from lora_engine.fast.shares import Shares, coarse, filled_up, row_length, trained_in
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ class PackedClasses(PaddedClasses, Shares):
 
     def _logits(self, examples: list[Example], dropping: Generator | None) -> Tensor:
         """rows × classes, float32, of one pack."""
-        rows, examples = len(examples), filled_up(examples)
+        rows, tokens = len(examples), sum(map(row_length, examples))
+        examples = filled_up(examples, coarse(tokens))
         device = self._model.device
         lengths = list(map(row_length, examples))
         positions = torch.cat([torch.arange(length) for length in lengths])

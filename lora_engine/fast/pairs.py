@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lora_engine.fast.dropout import keep_mask
+from lora_engine.fast.dropout import keep_mask, masked, masked_
 from lora_engine.fast.onednn import helps, product
 from lora_engine.lora.layers import LoRALayer
 from lora_engine.lora.paths import LowRank
@@ -84,7 +84,7 @@ class Group:
         masks: Kept = ()
         if dropping is not None and self.dropout > 0:
             masks = (keep_mask(tuple(x.shape), self.dropout, dropping, x.dtype),)
-        used = x * masks[0] if masks else x
+        used = masked(x, masks[0]) if masks else x
         low = used @ self._a(x.dtype, bool(masks)).T
         for pair, part in zip(self.pairs, self._split(low), strict=True):
             outs[pair.module].addmm_(part, pair.b(x.dtype).T)
@@ -101,14 +101,14 @@ class Group:
         if x is None:
             return total, []
         low, *masks = kept
-        used = x * masks[0] if masks else x
+        used = masked(x, masks[0]) if masks else x
         a = self._a(x.dtype, bool(masks))
         own = [grads[pair.module] for pair in self.pairs]
         grad_low = torch.cat(
             [grad @ pair.b(x.dtype) for grad, pair in zip(own, self.pairs, strict=True)], dim=1
         )
         if needs_x and masks:
-            total.addcmul_(grad_low @ a, masks[0])
+            total.add_(masked_(grad_low @ a, masks[0]))
         elif needs_x:
             total.addmm_(grad_low, a)
         grad_a = (used.T @ grad_low).T.float()

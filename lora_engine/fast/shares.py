@@ -23,7 +23,10 @@ on, and memory grows with it."""
 
 ROUND = 16
 """Packs are filled up to a multiple of this: for each new length of a matrix oneDNN makes new
-kernels, half a millisecond and a third of a megabyte each."""
+kernels, half a millisecond and a third of a megabyte each; with AMX 1 to 5 ms."""
+
+MOST_ROUND = 64
+"""The same for small packs of a small model, where making kernels would be a tenth of the time."""
 
 
 class Shares:
@@ -104,9 +107,14 @@ def row_length(example: Example) -> int:
     return len(example["input_ids"])
 
 
-def filled_up(examples: list[Example]) -> list[Example]:
-    """With a last row from which nothing is learned, where the pack is no multiple of ROUND."""
-    filler = -sum(map(row_length, examples)) % ROUND
+def coarse(tokens: int) -> int:
+    """A quarter to an eighth of ``tokens`` to round them to, from ROUND to MOST_ROUND."""
+    return int(min(max(ROUND, 2 ** (tokens.bit_length() - 3)), MOST_ROUND))
+
+
+def filled_up(examples: list[Example], multiple: int = ROUND) -> list[Example]:
+    """With a last row from which nothing is learned, where the pack is no multiple of that."""
+    filler = -sum(map(row_length, examples)) % multiple
     if not filler:
         return examples
     blank = {name: [IGNORED if name == "labels" else 0] * filler for name in examples[0]}

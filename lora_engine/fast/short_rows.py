@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lora_engine.fast.dropout import masked, masked_
+
 TOGETHER = 4
 """Rows that are padded together, about."""
 
@@ -37,7 +39,7 @@ class Scores:
 
     scale: float
     kept: Tensor | None
-    """1 or 0 for every one of them, in the order of the blocks; None keeps all."""
+    """What ``keep_mask`` says of each, in the order of the blocks; None keeps all."""
     share: float
     """How many are kept."""
 
@@ -126,7 +128,8 @@ class Attention:
             # torch's softmax is quicker in float32, conversions included
             shares = found.softmax(-1, torch.float32).to(found.dtype)
             probabilities.append(shares)
-            seen.append(torch.bmm(shares if mask is None else shares * mask, value).flatten(0, 1))
+            used = shares if mask is None else masked(shares, mask)
+            seen.append(torch.bmm(used, value).flatten(0, 1))
         every = torch.cat(seen if only_firsts else [*seen, spread.new_zeros(1, spread.shape[1])])
         if mask is not None:
             every.mul_(1 / scores.share)
@@ -165,11 +168,11 @@ class Attention:
         ):
             query, key, value = parts
             out = of_out.view(query.shape)
-            used = shares if mask is None else shares * mask
+            used = shares if mask is None else masked(shares, mask)
             _product(used.transpose(1, 2), out, more, outs[2])
             of_shares = torch.bmm(out, value.transpose(1, 2))
             if mask is not None:
-                of_shares.mul_(mask)
+                masked_(of_shares, mask)
             of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype)
             _product(of_scores, key, scores.scale * more, outs[0])
             _product(of_scores.transpose(1, 2), query, scores.scale * more, outs[1])

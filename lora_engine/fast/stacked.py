@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from lora_engine.fast.dropout import keep_mask
+from lora_engine.fast.dropout import keep_mask, masked, masked_
 from lora_engine.fast.onednn import product
 from lora_engine.fast.pairs import Group, Kept
 from lora_engine.lora.layers import LoRALayer
@@ -49,7 +49,7 @@ class Stacked:
 
     def kept(self, dropping: bool) -> int:
         """How many tensors ``forward`` gives to keep."""
-        return (3 + (dropping and self.group.dropout > 0)) if self.group.pairs else 0
+        return (4 + (dropping and self.group.dropout > 0)) if self.group.pairs else 0
 
     def forward(self, x: Tensor, dropping: Generator | None) -> tuple[Tensor, Kept]:
         """x: n × in → n × sum of outs, in a buffer of its own, and what to keep."""
@@ -59,26 +59,24 @@ class Stacked:
         rate = self.group.dropout
         masks = (keep_mask(tuple(x.shape), rate, dropping, x.dtype),) if dropping and rate else ()
         a, b = self._pairs(x.dtype, bool(masks))
-        low = (x * masks[0] if masks else x) @ a.T
-        return out.addmm_(low, b.T), (low, a, b, *masks)
+        used = masked(x, masks[0]) if masks else x
+        low = used @ a.T
+        return out.addmm_(low, b.T), (used, low, a, b, *masks)
 
     def backward(
-        self, grad: Tensor, x: Tensor | None, kept: Kept, needs_x: bool = True
+        self, grad: Tensor, kept: Kept, needs_x: bool = True
     ) -> tuple[Tensor, list[Tensor]]:
-        """The gradient of x (empty where it is not needed), and those of each pair's A and B.
-
-        ``x`` may be None where there are no pairs.
-        """
+        """The gradient of x (empty where it is not needed), and those of each pair's A and B."""
         total = product(grad, self.weight.T) if needs_x else grad.new_empty(0)
-        if x is None:
+        if not self.group.pairs:
             return total, []
-        low, a, b, *masks = kept
+        used, low, a, b, *masks = kept
         grad_low = grad @ b
         if needs_x and masks:
-            total.addcmul_(grad_low @ a, masks[0])
+            total.add_(masked_(grad_low @ a, masks[0]))
         elif needs_x:
             total.addmm_(grad_low, a)
-        grad_a = ((x * masks[0] if masks else x).T @ grad_low).T.float()
+        grad_a = (used.T @ grad_low).T.float()
         if masks:
             grad_a.mul_(1 / (1 - self.group.dropout))
         grad_b = (grad.T @ low).float()

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from lora_engine.adapter import trained_tensors
 from lora_engine.fast.packed import PackedPath
-from lora_engine.fast.shares import PACK_TOKENS
+from lora_engine.fast.shares import PACK_TOKENS, coarse, filled_up
 from lora_engine.loss import PaddedPath, TakesUpdates, backward, mean_loss
 from tests.engine.test_fast import CPU, family, rows
 from tests.engine.test_layer import injected
@@ -67,6 +67,19 @@ def test_packs_are_even_and_keep_both_threads_busy() -> None:
     assert sum(packs) == sum(LENGTHS)
     assert max(packs) <= PACK_TOKENS
     assert max(packs) - min(packs) < 0.2 * max(packs)
+
+
+def test_updates_of_a_classifier_meet_few_lengths_and_waste_little() -> None:
+    filled = {
+        tokens: sum(len(row["input_ids"]) for row in filled_up(rows([tokens]), coarse(tokens)))
+        for tokens in range(8, PACK_TOKENS)
+    }
+    assert all(
+        tokens <= length <= max(1.25 * tokens, tokens + 15) for tokens, length in filled.items()
+    )
+    assert {length for tokens, length in filled.items() if tokens > 256} == {
+        320, 384, 448, 512, 576,
+    }  # fmt: skip
 
 
 def test_a_row_costs_more_where_it_is_longer_or_more_of_it_is_learned() -> None:

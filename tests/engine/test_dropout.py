@@ -6,15 +6,20 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from lora_engine.fast.dropout import disown, drawing_from, keep_mask, own
+from lora_engine.fast.dropout import disown, drawing_from, keep_mask, masked, masked_, own
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.95])
 def test_the_rate_is_as_asked(rate: float, dtype: torch.dtype) -> None:
-    mask = keep_mask((700, 301), rate, Generator().manual_seed(0), dtype)
+    x = torch.ones(700, 301, dtype=dtype)
+    kept = keep_mask((700, 301), rate, Generator().manual_seed(0), dtype)
+    mask = masked(x, kept)
     assert mask.dtype == dtype
     assert set(mask.unique().tolist()) == {0.0, 1.0}
+    assert x.all()
+    assert torch.equal(masked_(x, kept), mask)
+    assert torch.equal(x, mask)
     deviation = (rate * (1 - rate) / mask.numel()) ** 0.5
     assert float(1 - mask.float().mean()) == pytest.approx(rate, abs=4 * deviation + 2**-16)
     # neighbours come from one draw and must not depend on each other
@@ -23,7 +28,7 @@ def test_the_rate_is_as_asked(rate: float, dtype: torch.dtype) -> None:
 
 
 def test_a_rate_too_small_to_tell_keeps_nearly_all() -> None:
-    assert float(keep_mask((50_000,), 1e-9, Generator(), torch.float32).mean()) > 0.999
+    assert float(keep_mask((50_000,), 1e-9, Generator(), torch.float32).float().mean()) < -0.999
 
 
 def test_the_same_seed_drops_the_same() -> None:
@@ -52,7 +57,10 @@ def test_modules_draw_from_the_generator_of_their_thread() -> None:
     for thread in threads:
         thread.join()
     for seed, dropped in found.items():
-        expected = keep_mask((4, 1000), 0.5, Generator().manual_seed(seed), torch.float32) * 2
+        expected = 2 * masked(
+            torch.ones(4, 1000),
+            keep_mask((4, 1000), 0.5, Generator().manual_seed(seed), torch.float32),
+        )
         assert torch.equal(dropped, expected)
 
 
