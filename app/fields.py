@@ -16,6 +16,7 @@ from lora_engine.config import (
     Quantization,
     Schedule,
 )
+from lora_engine.registry import SWITCHES
 
 Section = Literal["adapter", "length", "learning", "measuring", "machine", "method", "modules"]
 """Where on the tab; all but the first are folded away under Advanced."""
@@ -96,7 +97,7 @@ FIELDS = (
     Field("quantization", "method", "choice", choices=get_args(Quantization), methods=PAIRS),
     Field("lora.init_lora_weights", "method", "choice", choices=STARTS, methods=PAIRS),
     Field("lora.loraplus_lr_ratio", "method", optional=True, methods=PAIRS),
-    Field("lora.use_dora", "method", "switch", methods=PAIRS),
+    *(Field(f"lora.{name}", "method", "switch", methods=PAIRS) for name in SWITCHES),
     Field("lora.use_rslora", "method", "switch", methods=PAIRS),
     Field(PATTERN, "modules", "pattern", optional=True, methods=PAIRS),
     Field("lora.layers_to_transform", "modules", "layers", optional=True, methods=PAIRS),

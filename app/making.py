@@ -87,7 +87,7 @@ def combine(
 def can_be_added(job: Job) -> bool:
     """Whether a run's adapter holds pairs only, which is what can be added up."""
     lora = job.config.lora
-    return lora.method == "lora" and not lora.use_dora and lora.bias == "none"
+    return lora.method == "lora" and lora.variant == "plain" and lora.bias == "none"
 
 
 def _sum_sentence(jobs: Sequence[Job], weights: Sequence[float], found: Json) -> str:

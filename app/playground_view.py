@@ -12,6 +12,7 @@ from jobs.job import Job
 from lora_engine.data.library import Library
 from lora_engine.data.nouns import Turn
 from lora_engine.errors import WorkbenchError
+from lora_engine.registry import VARIANTS
 
 NOTHING, SLIGHT, CLEAR = 0.001, 0.05, 1.0
 """Bounds of the mean KL, in nats per token, between one wording and the next."""
@@ -62,7 +63,8 @@ def _how(job: Job) -> str:
     lora = job.config.lora
     if lora.method != "lora":
         return str(lora.method)
-    return words.RANK.format(r=lora.r) + (words.WITH_DORA if lora.use_dora else "")
+    title = VARIANTS[lora.variant].title
+    return words.RANK.format(r=lora.r) + (f", {title}" if title else "")
 
 
 def side_html(head: Head, turns: Sequence[Turn], partial: str | None = None, note: str = "") -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from lora_engine.config import LoraConfig
 from lora_engine.errors import AdapterError, SettingsError
 from lora_engine.profile import ModelProfile
-from lora_engine.registry import VARIANTS
+from lora_engine.registry import SWITCHES
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -19,7 +19,6 @@ COMBINED = "combined.json"
 TASK = "task.json"
 """Says what PEFT's files do not: the labels of a classifier, or that plain text was learned."""
 TASK_TYPES = {"chat": "CAUSAL_LM", "classification": "SEQ_CLS", "seq2seq": "SEQ_2_SEQ_LM"}
-VARIANT_SETTINGS = tuple(f"use_{name}" for name in VARIANTS if name != "plain")
 UNKNOWN_HERE = (
     "lora_bias",
     "target_parameters",
@@ -119,7 +118,7 @@ def peft_config(lora: LoraConfig, profile: ModelProfile) -> dict[str, Any]:
         "bias": lora.bias,
         "modules_to_save": list(saved) or None,
         "use_rslora": lora.use_rslora,
-        **{name: getattr(lora, name) for name in VARIANT_SETTINGS},
+        **{name: getattr(lora, name) for name in SWITCHES},
         "rank_pattern": lora.rank_pattern,
         "alpha_pattern": lora.alpha_pattern,
         "layers_to_transform": list(layers) if layers is not None else None,
@@ -177,7 +176,7 @@ def _lora_config(path: Path, config: Any) -> LoraConfig:
         # a PiSSA pair as PEFT trains it counts from the weight's own directions
         "init_lora_weights": start if start.startswith("pissa") else "kaiming",
         "use_rslora": bool(config.get("use_rslora")),
-        **{name: bool(config.get(name)) for name in VARIANT_SETTINGS},
+        **{name: bool(config.get(name)) for name in SWITCHES},
         "rank_pattern": config.get("rank_pattern") or {},
         "alpha_pattern": config.get("alpha_pattern") or {},
         "layers_to_transform": [layers] if isinstance(layers, int) else layers,

@@ -4,9 +4,17 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from lora_engine import registry
 from lora_engine.errors import SettingsError
@@ -60,8 +68,20 @@ class Settings(BaseModel):
         return self.model_dump(mode="json")
 
 
-class LoraConfig(Settings):
-    """What is trained of the base model. Names are the keys of PEFT's adapter_config.json."""
+if TYPE_CHECKING:
+    Switches = Settings
+else:
+    Switches = create_model(
+        "Switches", __base__=Settings, **dict.fromkeys(registry.SWITCHES, (bool, False))
+    )
+
+
+class LoraConfig(Switches):
+    """What is trained of the base model. Names are the keys of PEFT's adapter_config.json.
+
+    Beside the fields below there is ``use_NAME``, false, for every variant of the registry:
+    ``use_dora``.
+    """
 
     method: Method = "lora"
     """lora: low-rank pairs beside frozen weights (Hu et al. 2021); freeze: the last layers
@@ -82,17 +102,15 @@ class LoraConfig(Settings):
     """Names of modules that are trained whole and saved with the adapter."""
     use_rslora: bool = False
     """Scale by lora_alpha / √r instead, which keeps high ranks stable (Kalajdzievski 2023)."""
-    use_dora: bool = False
-    """Learn the magnitude of each output apart from its direction (Liu et al. 2024)."""
     init_lora_weights: str = "kaiming"
     """How A and B start: ``kaiming`` (the paper's), ``gaussian``, ``orthogonal``, ``pissa`` (the
     weight's main directions, Meng et al. 2024; ``pissa_niter_4`` by the fast SVD), ``loftq``
     (what quantisation lost, Li et al. 2023)."""
     loraplus_lr_ratio: Annotated[float, Field(ge=1, le=1000)] | None = None
     """LoRA+: B's learning rate as a multiple of A's (Hayou et al. 2024); None means the same."""
-    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=1024)]] = {}
+    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=1024)]] = Field(default_factory=dict)
     """Regular expression for the end of a module path → its own rank."""
-    alpha_pattern: dict[str, Annotated[float, Field(gt=0, le=4096)]] = {}
+    alpha_pattern: dict[str, Annotated[float, Field(gt=0, le=4096)]] = Field(default_factory=dict)
     """Regular expression for the end of a module path → its own lora_alpha."""
     layers_to_transform: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Numbers of the layers to adapt, from 0; None means all."""
@@ -111,8 +129,14 @@ class LoraConfig(Settings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.use_dora and self.init_lora_weights.startswith(("pissa", "orthogonal")):
-            raise ValueError("DoRA starts from the base weight; use it with the kaiming start")
+        asked = [variant.title for name, variant in registry.SWITCHES.items() if self._asks(name)]
+        if len(asked) > 1:
+            raise ValueError(f"Choose one of {' and '.join(asked)}")
+        variant = registry.VARIANTS[self.variant]
+        if variant.reads_weights and self.init_lora_weights.startswith(("pissa", "orthogonal")):
+            raise ValueError(
+                f"{variant.title} starts from the base weight; use it with the kaiming start"
+            )
         patterns = [*self.rank_pattern, *self.alpha_pattern]
         if isinstance(self.target_modules, str):
             patterns.append(self.target_modules)
@@ -126,8 +150,11 @@ class LoraConfig(Settings):
     @property
     def variant(self) -> str:
         """How base and pair become one, by its name in the registry."""
-        asked = (name for name in registry.VARIANTS if getattr(self, f"use_{name}", False))
+        asked = (name for name in registry.VARIANTS if self._asks(f"use_{name}"))
         return next(asked, "plain")
+
+    def _asks(self, name: str) -> bool:
+        return bool(getattr(self, name, False))
 
     def rank_of(self, path: str) -> int:
         """The rank of the module at ``path``."""
@@ -200,8 +227,10 @@ class TrainConfig(Settings):
         if self.quantization != "none":
             if self.lora.method != "lora":
                 raise ValueError("Quantised weights cannot be trained; choose method lora")
-            if self.lora.use_dora or self.lora.init_lora_weights.startswith("pissa"):
-                raise ValueError("DoRA and PiSSA need weights that are not quantised")
+            variant = registry.VARIANTS[self.lora.variant]
+            if variant.reads_weights or self.lora.init_lora_weights.startswith("pissa"):
+                name = variant.title if variant.reads_weights else "PiSSA"
+                raise ValueError(f"{name} needs weights that are not quantised")
         if self.start_from is not None and self.lora.init_lora_weights != "kaiming":
             raise ValueError("An adapter to start from is the start: leave init_lora_weights out")
         if self.quantization == "none" and self.lora.init_lora_weights == "loftq":

@@ -18,6 +18,7 @@ from lora_engine.gguf_families import FAMILIES, Family
 from lora_engine.inspection import meta_model, profile_model
 from lora_engine.pairs import Pair, pairs_of
 from lora_engine.profile import ModelProfile
+from lora_engine.registry import VARIANTS
 
 MODELFILE = """\
 # An adapter made with LoRA Workbench on {base_model}.
@@ -146,8 +147,11 @@ def export_gguf(path: Path, out: Path, *, home: Path, base_model: str | None = N
 
 def _pairs(adapter: Adapter) -> dict[str, Pair]:
     """The adapter's pairs; raises AdapterError where it is more than pairs."""
-    if adapter.lora.use_dora:
-        raise AdapterError(f"DoRA's magnitudes do not fit into a GGUF adapter. {INSTEAD}")
+    if adapter.lora.variant != "plain":
+        title = VARIANTS[adapter.lora.variant].title
+        raise AdapterError(
+            f"{title} learns more than pairs, which a GGUF adapter cannot hold. {INSTEAD}"
+        )
     if adapter.lora.method != "lora":
         raise AdapterError(
             f"This run trained the weights themselves (method {adapter.lora.method}), which a "

@@ -16,7 +16,7 @@ from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.memory import peak_memory_mb
 from lora_engine.prepare import Work
 from lora_engine.profile import ModelProfile, ParameterCount
-from lora_engine.registry import METHODS
+from lora_engine.registry import METHODS, VARIANTS
 from lora_engine.tasks.registry import TASKS
 
 README = """# {title}
@@ -149,7 +149,7 @@ def _what(lora: LoraConfig, profile: ModelProfile) -> str:
     targets = profile.targets(lora)
     names = f"`{targets}`" if isinstance(targets, str) else ", ".join(f"`{t}`" for t in targets)
     variant = [
-        "DoRA" if lora.use_dora else "",
+        VARIANTS[lora.variant].title,
         "rsLoRA" if lora.use_rslora else "",
         f"{lora.init_lora_weights} start" if lora.init_lora_weights != "kaiming" else "",
         f"LoRA+ ratio {lora.loraplus_lr_ratio:g}" if lora.loraplus_lr_ratio else "",

@@ -62,7 +62,7 @@ class Target(NamedTuple):
     def parameters(self, lora: LoraConfig) -> int:
         """What is trained at this module: r · (in + out), and the variant's own vectors."""
         pair = self.r * (self.group.in_features + self.group.out_features)
-        return pair + self.group.out_features * len(VARIANTS[lora.variant])
+        return pair + self.group.out_features * len(VARIANTS[lora.variant].vectors)
 
 
 class ModelProfile(BaseModel):

@@ -9,6 +9,7 @@ from torch import Tensor
 from lora_engine import adapter as adapter_files
 from lora_engine.adapter import Adapter
 from lora_engine.pairs import pairs_of
+from lora_engine.registry import VARIANTS
 
 
 class ModuleRanks(BaseModel):
@@ -113,8 +114,10 @@ def _notes(adapter: Adapter) -> list[str]:
             "It started from the weight's main directions (PiSSA), which are subtracted in the "
             "saved pair: its rank is twice the one that was trained."
         )
-    if adapter.lora.use_dora:
+    variant = VARIANTS[adapter.lora.variant]
+    if variant.vectors:
         notes.append(
-            "DoRA also learned a magnitude for each output, which has no rank and is not counted."
+            f"{variant.title} also learned a number for each output, which has no rank and is not "
+            "counted."
         )
     return notes

@@ -25,9 +25,34 @@ METHODS = {
 }
 """``LoraConfig.method`` → what it trains."""
 
-VARIANTS: dict[str, tuple[str, ...]] = {"plain": (), "dora": ("lora_magnitude_vector",)}
-"""``lora/variants/NAME.py``, asked for by ``LoraConfig.use_NAME`` → the vectors that it trains
-beside A and B, with a number for each output."""
+
+class Variant(NamedTuple):
+    """A way in which a frozen layer's output and its pair become one."""
+
+    title: str = ""
+    """Its name in the field."""
+    helps: str = ""
+    """One sentence: what it does and when it helps."""
+    vectors: tuple[str, ...] = ()
+    """What it trains beside A and B, with a number for each output."""
+    reads_weights: bool = False
+    """Whether it starts from the base weights, which must then be whole and as they are."""
+
+
+VARIANTS = {
+    "plain": Variant(),
+    "dora": Variant(
+        "DoRA",
+        "Learns each output's size apart from its direction: often a little better at low ranks, "
+        "and slower.",
+        vectors=("lora_magnitude_vector",),
+        reads_weights=True,
+    ),
+}
+"""``lora/variants/NAME.py``, asked for by ``LoraConfig.use_NAME``."""
+
+SWITCHES = {f"use_{name}": variant for name, variant in VARIANTS.items() if name != "plain"}
+"""The settings that ask for a variant."""
 
 STARTS = {
     "kaiming": "",

@@ -9,7 +9,7 @@ from lora_engine.config import LoraConfig
 from lora_engine.errors import AdapterError, SettingsError
 from lora_engine.lora.inject import inject
 from lora_engine.profile import ModelProfile
-from lora_engine.registry import METHODS
+from lora_engine.registry import METHODS, SWITCHES
 
 FIELDS = (
     "method",
@@ -19,7 +19,7 @@ FIELDS = (
     "bias",
     "modules_to_save",
     "use_rslora",
-    "use_dora",
+    *SWITCHES,
     "rank_pattern",
     "alpha_pattern",
     "layers_to_transform",

@@ -104,7 +104,7 @@ def _added(
         a = (r, *weight[1:]) if kind.startswith("Conv") and ones else (r, columns)
         yield "lora_A.default.weight", a
         yield "lora_B.default.weight", (rows, r, *ones)
-    for vector in VARIANTS[lora.variant]:
+    for vector in VARIANTS[lora.variant].vectors:
         yield f"{vector}.default.weight", (1, rows, *ones) if ones else (rows,)
 
 

@@ -1,5 +1,7 @@
 """Texts of the Train tab. The advice follows the LoRA paper and common practice."""
 
+from lora_engine.registry import SWITCHES
+
 WHAT_TITLE = "What to train"
 DATASET = "Data set"
 DATASET_HELP = "The examples to learn from; add more on the Data tab."
@@ -198,11 +200,7 @@ FIELDS: dict[str, tuple[str, str]] = {
         "rsLoRA",
         "Scales by α / √r instead of α / r, which keeps high ranks (64 and more) learning.",
     ),
-    "lora.use_dora": (
-        "DoRA",
-        "Learns each output's size apart from its direction: often a little better at low ranks, "
-        "and slower.",
-    ),
+    **{f"lora.{name}": (variant.title, variant.helps) for name, variant in SWITCHES.items()},
     "lora.loraplus_lr_ratio": (
         "LoRA+ ratio",
         "B learns so many times as fast as A; 16 is usual and often faster. Empty means the same "

@@ -9,6 +9,7 @@ from lora_engine.commands.common import Parsers, gives_json, say, say_json
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.errors import SettingsError
 from lora_engine.profile import ModelProfile, ParameterCount, count_parameters
+from lora_engine.registry import SWITCHES
 from lora_engine.table import TensorRow, filtered, tensor_table
 
 
@@ -55,14 +56,15 @@ def add(parsers: Parsers) -> None:
         metavar="NAME",
         help="modules that are trained whole and saved with the adapter",
     )
-    parser.add_argument(
-        "--use-dora", action="store_true", help="with DoRA's magnitudes, one an output"
-    )
+    for name, variant in SWITCHES.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", action="store_true", help=f"with {variant.title}"
+        )
     parser.add_argument(
         "--config",
         type=Path,
         metavar="CONFIG.json",
-        help="count with the lora settings of this file, in place of --r … --use-dora",
+        help="count with the lora settings of this file, in place of those above",
     )
     parser.add_argument("--tensors", action="store_true", help="every tensor, one a line")
     parser.add_argument("--after", action="store_true", help="with --tensors: after injection")
@@ -79,7 +81,7 @@ def _inspect(options: argparse.Namespace) -> None:
     if options.config:
         lora = TrainConfig.read(options.config, {"base_model": options.model}).lora
     else:
-        names = ("r", "target_modules", "bias", "modules_to_save", "use_dora")
+        names = ("r", "target_modules", "bias", "modules_to_save", *SWITCHES)
         lora = LoraConfig.parse({name: getattr(options, name) for name in names})
     if options.tensors:
         rows = filtered(tensor_table(profile, lora if options.after else None), options.filter)

@@ -188,7 +188,7 @@ def test_pissa_is_a_plain_adapter(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "dora": (tiny.llama, {"use_dora": True}, "DoRA's magnitudes"),
+    "dora": (tiny.llama, {"use_dora": True}, "DoRA learns more than pairs"),
     "biases": (tiny.gpt2, {"target_modules": ["c_attn"], "bias": "all"}, "13 other tensors"),
     "saved module": (tiny.untied, {"modules_to_save": ["lm_head"]}, "such as lm_head.weight"),
     "tied embedding": (tiny.llama, {"target_modules": ["embed_tokens", "q_proj"]},

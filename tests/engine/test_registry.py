@@ -1,6 +1,7 @@
 """A method is one file and one line of the registry: nothing else names it to be found."""
 
 import inspect
+import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar, get_args
@@ -17,7 +18,15 @@ from lora_engine.lora.inject import adapted, inject
 from lora_engine.lora.layers import LoRALayer
 from lora_engine.optimizer import make_optimizer
 from lora_engine.profile import count_parameters
-from lora_engine.registry import METHODS, QUANTIZATIONS, STARTS, VARIANTS, code_of
+from lora_engine.registry import (
+    METHODS,
+    QUANTIZATIONS,
+    STARTS,
+    SWITCHES,
+    VARIANTS,
+    Variant,
+    code_of,
+)
 from lora_engine.table import tensor_table
 from tests import tiny
 
@@ -47,8 +56,8 @@ def test_every_line_has_its_file_and_every_file_its_line(folder: str) -> None:
 def test_the_settings_are_those_of_the_registry() -> None:
     assert get_args(Method) == tuple(METHODS)
     assert get_args(Quantization) == ("none", *QUANTIZATIONS)
-    switches = {name.removeprefix("use_") for name in LoraConfig.model_fields if "use_" in name}
-    assert switches - {"rslora"} == VARIANTS.keys() - {"plain"}
+    switches = {name for name in LoraConfig.model_fields if "use_" in name}
+    assert switches - {"use_rslora"} == SWITCHES.keys()
     with pytest.raises(SettingsError, match="method must be 'lora', 'freeze', 'full' or 'galore'"):
         LoraConfig.parse({"method": "more"})
     for wrong in ("pissa_niter_", "kaiming_2", "lofty"):
@@ -65,8 +74,8 @@ def test_no_variant_is_named_in_the_layer() -> None:
 
 
 def test_variants_save_what_the_registry_says() -> None:
-    for name, vectors in VARIANTS.items():
-        assert tuple(code_of("lora/variants", name).Kind.saved_as) == vectors
+    for name, variant in VARIANTS.items():
+        assert tuple(code_of("lora/variants", name).Kind.saved_as) == variant.vectors
 
 
 class Doubling:
@@ -98,7 +107,7 @@ class File:
 
 def test_a_new_variant_needs_a_file_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is injected, counted, listed, trained and merged."""
-    monkeypatch.setitem(VARIANTS, "doubling", ("lora_twice",))
+    monkeypatch.setitem(VARIANTS, "doubling", Variant(vectors=("lora_twice",)))
     monkeypatch.setitem(sys.modules, "lora_engine.lora.variants.doubling", File)
     monkeypatch.setattr(LoraConfig, "use_doubling", True, raising=False)
     model = tiny.llama()
@@ -127,3 +136,33 @@ def test_a_new_variant_needs_a_file_and_a_line(monkeypatch: pytest.MonkeyPatch) 
         for _, layer in adapted(model):
             layer.merge()
         torch.testing.assert_close(model(ids).logits, apart, atol=1e-5, rtol=0)
+
+
+EVERYWHERE = """
+from lora_engine import registry
+registry.VARIANTS["doubling"] = registry.Variant("Doubling", "Helps with nothing.")
+registry.SWITCHES["use_doubling"] = registry.VARIANTS["doubling"]
+from app.fields import BY_NAME
+from app.wording.train import FIELDS
+from lora_engine.__main__ import main
+from lora_engine.config import LoraConfig
+from lora_engine.errors import SettingsError
+assert LoraConfig().variant == "plain"
+assert LoraConfig.parse({"use_doubling": True}).variant == "doubling"
+assert FIELDS["lora.use_doubling"] == ("Doubling", "Helps with nothing.")
+assert BY_NAME["lora.use_doubling"].kind == "switch"
+try:
+    LoraConfig.parse({"use_doubling": True, "use_dora": True})
+except SettingsError as error:
+    print(error)
+main(["inspect", "--help"])
+"""
+
+
+def test_the_line_is_all_that_settings_page_and_command_line_need() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", EVERYWHERE], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith("Choose one of DoRA and Doubling.")
+    assert "--use-doubling" in said.stdout
