@@ -150,7 +150,7 @@ class _Layer(torch.autograd.Function):
         grad = parts.after.backward(gradients[0], summed2, mean2, inverse2)
         of_narrowed = _through(grad, mask2, parts.hidden[1])
         of_wide, pairs_narrow = parts.narrow.backward(of_narrowed, narrow)
-        of_wide = torch.ops.aten.gelu_backward(of_wide, wide)
+        torch.ops.aten.gelu_backward.grad_input(of_wide, wide, grad_input=of_wide)
         of_middle, pairs_widen = parts.widen.backward(of_wide, widen)
         grad = parts.after_attention.backward(of_middle.add_(grad), summed1, mean1, inverse1)
         of_gathered = _through(grad, mask1, parts.hidden[0])
