@@ -15,25 +15,27 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 TIDY_SECONDS = 10.0
 """New pages for everything cost a training process 0.01 to 0.1 s."""
 
-KERNELS_KEPT = 128
-"""Enough for the shapes of the packs of a few updates, which all layers share."""
-PRODUCTS_KEPT = 96
+KERNELS_KEPT = 64
+"""Enough for the shapes of one pack of rows, which all layers share."""
+PRODUCTS_KEPT = 48
 """The same for one thread."""
 
 
-def limit_kernel_cache() -> None:
+def limit_kernel_cache(updates_alike: bool = False) -> None:
     """Let torch's CPU library keep fewer kernels; before the first product of the process.
 
     oneDNN keeps 1,024 kernels, one for each shape that it meets, at about half a megabyte each,
     and the layer between torch and oneDNN keeps what belongs to 1,024 products in every thread.
     Rows of every length meet hundreds of shapes, and a shape of the last update seldom comes back.
+    Where ``updates_alike`` says that it does, as many again are kept.
 
     torch does not pass functions for this on, so the numbers are left where both look them up.
     Nothing is read: of the two names that oneDNN knows this is the older, and a person's own
     setting under the newer one (``ONEDNN_…``) wins.
     """
-    os.putenv("DNNL_PRIMITIVE_CACHE_CAPACITY", str(KERNELS_KEPT))
-    os.putenv("LRU_CACHE_CAPACITY", str(PRODUCTS_KEPT))
+    times = 2 if updates_alike else 1
+    os.putenv("DNNL_PRIMITIVE_CACHE_CAPACITY", str(KERNELS_KEPT * times))
+    os.putenv("LRU_CACHE_CAPACITY", str(PRODUCTS_KEPT * times))
 
 
 class Heap:

@@ -62,13 +62,13 @@ def train(
         WorkbenchError: settings, data or model that cannot be used.
     """
     report(Progress(phase="preparing", message="Reading the data"))
-    limit_kernel_cache()
     heap = Heap()
     heap.keep()
     set_seed(config.seed)
     place = choose_device(device)
     start = adapter.read(Path(config.start_from)) if config.start_from else None
     work = prepare(config, home, out_dir, report)
+    limit_kernel_cache(updates_alike=work.task.name == "classification")
     report(Progress(phase="preparing", message="Loading the model"))
     dtype = choose_dtype(config.precision, place, trains_weights=config.lora.method != "lora")
     task = work.task

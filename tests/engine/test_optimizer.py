@@ -52,15 +52,17 @@ import sys, torch
 from lora_engine.memory import limit_kernel_cache
 if sys.argv[1] == "limited":
     limit_kernel_cache()
+elif sys.argv[1] == "alike":
+    limit_kernel_cache(updates_alike=True)
 weight = torch.ones(128, 128, dtype=torch.bfloat16)
 for _ in range(2):
-    for n in range(8, {2 * KERNELS_KEPT + 8}):  # a few rows may be multiplied without a kernel
+    for n in range(8, {KERNELS_KEPT * 3 // 2 + 8}):  # a few rows may be multiplied without a kernel
         torch.ones(n, 128, dtype=torch.bfloat16) @ weight
 """
 
 
 def kernels_made(how: str, **environment: str) -> int:
-    """How many kernels a process makes that meets 2 · KERNELS_KEPT shapes twice: oneDNN's count."""
+    """oneDNN's count of kernels in a process that meets 1.5 · KERNELS_KEPT shapes twice."""
     ours = {k: v for k, v in os.environ.items() if "_CACHE_CAPACITY" not in k}
     run = subprocess.run(
         [sys.executable, "-c", MANY_SHAPES, how],
@@ -79,6 +81,7 @@ def test_kernels_of_many_shapes_are_let_go() -> None:
         pytest.skip("this machine's bf16 products make no kernels")
     assert made > KERNELS_KEPT
     assert kernels_made("limited") == 2 * made
+    assert kernels_made("alike") == made
     own_setting = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}
     assert kernels_made("limited", **own_setting) == made
 
