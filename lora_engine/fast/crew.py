@@ -6,7 +6,7 @@ order of the packs, so the numbers do not depend on who is first.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -28,11 +28,15 @@ class Crew:
 
     def __init__(self, cores: int) -> None:
         share = max(1, cores // AT_ONCE)
-        sys.setswitchinterval(SWITCH_SECONDS)
         self._pool = ThreadPoolExecutor(
             AT_ONCE, "crew", initializer=torch.set_num_threads, initargs=(share,)
         )
 
-    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """``work`` on every item; the results come in the order of the items."""
-        return self._pool.map(work, items)
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        try:
+            return list(self._pool.map(work, items))
+        finally:
+            sys.setswitchinterval(usual)

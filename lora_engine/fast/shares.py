@@ -4,7 +4,7 @@ Reason: see ``fast/crew.py``. What is common to every packed way, whatever its r
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -98,7 +98,7 @@ class Shares:
         seeds = iter(torch.randint(2**62, (sum(map(len, shares)),)).tolist())
         return [[(next(seeds), pack) for pack in share] for share in shares]
 
-    def _each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    def _each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterable[Result]:
         return self._crew.map(work, items) if self._crew else map(work, items)
 
 

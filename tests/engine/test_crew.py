@@ -1,11 +1,14 @@
 """Packs that are computed two at a time give the numbers of packs one after the other."""
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from lora_engine.adapter import trained_tensors
+from lora_engine.fast.crew import SWITCH_SECONDS, Crew
 from lora_engine.fast.packed import PackedPath
 from lora_engine.fast.shares import PACK_TOKENS, coarse, filled_up
 from lora_engine.loss import PaddedPath, TakesUpdates, backward, mean_loss
@@ -80,6 +83,16 @@ def test_updates_of_a_classifier_meet_few_lengths_and_waste_little() -> None:
     assert {length for tokens, length in filled.items() if tokens > 256} == {
         320, 384, 448, 512, 576,
     }  # fmt: skip
+
+
+def test_only_a_crew_at_work_asks_for_the_lock_so_often() -> None:
+    usual = sys.getswitchinterval()
+    crew = Crew(2)
+    asked = list(crew.map(lambda _: sys.getswitchinterval(), [0, 1, 2]))
+    assert asked == pytest.approx([SWITCH_SECONDS] * 3)
+    with pytest.raises(ZeroDivisionError):
+        crew.map(lambda n: 1 / n, [1, 0])
+    assert sys.getswitchinterval() == usual
 
 
 def test_a_row_costs_more_where_it_is_longer_or_more_of_it_is_learned() -> None:
