@@ -151,8 +151,8 @@ class _Layer(torch.autograd.Function):
         of_narrowed = _through(grad, mask2, parts.hidden[1])
         of_wide, pairs_narrow = parts.narrow.backward(of_narrowed, narrow)
         torch.ops.aten.gelu_backward.grad_input(of_wide, wide, grad_input=of_wide)
-        of_middle, pairs_widen = parts.widen.backward(of_wide, widen)
-        grad = parts.after_attention.backward(of_middle.add_(grad), summed1, mean1, inverse1)
+        of_middle, pairs_widen = parts.widen.backward(of_wide, widen, grad)
+        grad = parts.after_attention.backward(of_middle, summed1, mean1, inverse1)
         of_gathered = _through(grad, mask1, parts.hidden[0])
         of_mixed, pairs_gather = parts.gather.backward(of_gathered, gather)
         scores = Scores(parts.scale, sure, 1 - parts.unsure)
@@ -163,9 +163,9 @@ class _Layer(torch.autograd.Function):
             grad = everywhere.index_copy_(0, ctx.firsts, grad)
         needs_x = ctx.needs_input_grad[1]
         of_qkv = attention.gather(of_spread)
-        of_x, pairs_attend = parts.attend.backward(of_qkv, attend, needs_x)
+        of_x, pairs_attend = parts.attend.backward(of_qkv, attend, grad, needs_x)
         pairs = (*pairs_attend, *pairs_gather, *pairs_widen, *pairs_narrow)
-        return None, of_x.add_(grad) if needs_x else None, None, None, None, *pairs
+        return None, of_x if needs_x else None, None, None, None, *pairs
 
 
 def _added(x: Tensor, more: Tensor, mask: Tensor | None, rate: float) -> Tensor:
@@ -245,7 +245,14 @@ def _forward(
     dropping = (packed.dropping or torch.default_generator) if layer.training else None
     pairs = [pair for stack in parts.stacks for pair in stack.group.pairs]
     out: Tensor = _Layer.apply(  # type: ignore[no-untyped-call]
-        *(parts, hidden_states[0], packed.attention, packed.firsts if last else None, dropping),
+        # [0] would fill a gradient of zeros first
+        *(
+            parts,
+            hidden_states.squeeze(0),
+            packed.attention,
+            packed.firsts if last else None,
+            dropping,
+        ),
         *(tensor for pair in pairs for tensor in pair.tensors),
     )
     return out[:, None] if last else out[None]

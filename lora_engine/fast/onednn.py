@@ -60,6 +60,13 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def product_onto(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """``total`` plus x @ weight.T for a frozen weight (out × in), left in ``total``."""
+    if total.dtype == torch.float32 and helps():
+        return total.add_(product(x, weight))
+    return total.addmm_(x, weight.T)  # no pass of its own for the sum
+
+
 def _fits(layer: nn.Linear) -> bool:
     weight = layer.weight
     return (

@@ -43,6 +43,11 @@ class Scores:
     share: float
     """How many are kept."""
 
+    @property
+    def more(self) -> float:
+        """What those that are kept count, so that the sum is what it was."""
+        return 1.0 if self.kept is None else 1 / self.share
+
     def parts(self, shapes: Sequence[tuple[int, ...]]) -> list[Tensor | None]:
         """Each block's ``kept``."""
         if self.kept is None:
@@ -68,7 +73,9 @@ class Attention:
     """For each head of a packed position its place in the blocks, of the filler behind them."""
     seen: Tensor
     """For each place in the queries' blocks the head of a packed position (n · heads) that sees
-    from there; n · heads where the row is padded."""
+    from there; where the row is padded, the first of the filler (n · heads without filler)."""
+    filled: bool
+    """Whether there is filler."""
     asking: Tensor
     """For each head of a packed position (n · heads) its place in the queries' blocks."""
     by_length: Tensor
@@ -94,10 +101,12 @@ class Attention:
         places = torch.full(((int(firsts[-1]) + filler) * 3 * heads,), len(sources))
         where = there.repeat(3).nonzero()[:, 0]
         places[sources[where]] = where
-        nowhere = (int(firsts[-1]) + filler) * heads
+        nowhere = int(firsts[-1]) * heads
         seen = (query // (3 * heads) * heads + query % heads).where(there, nowhere)
         asking = places.view(-1, 3, heads)[:, 0].flatten().clamp(max=len(query))
-        return cls(heads, tuple(blocks), sources, places, seen, asking, by_length)
+        return cls(
+            *(heads, tuple(blocks), sources, places, seen, filler > 0, asking, by_length),
+        )
 
     def spread(self, qkv: Tensor) -> Tensor:
         """n × 3·heads·width → blocks × width."""
@@ -119,24 +128,25 @@ class Attention:
     ) -> tuple[Tensor, list[Tensor]]:
         """What is seen, n × heads·width (rows × heads·width with ``only_firsts``), and each
         block's probabilities."""
-        probabilities, seen = [], []
-        masks = scores.parts(self.shapes(only_firsts))
-        for (query, key, value), block, mask in zip(
-            self._apart(spread, only_firsts), self.blocks, masks, strict=True
+        probabilities = []
+        shapes = self.shapes(only_firsts)
+        asked = [rows * asking for rows, asking, _ in shapes]
+        every = spread.new_empty(sum(asked) + (not only_firsts), spread.shape[1])
+        for (query, key, value), block, mask, seen in zip(
+            *(self._apart(spread, only_firsts), self.blocks, scores.parts(shapes)),
+            every[: sum(asked)].split(asked),
+            strict=True,
         ):
             found = torch.baddbmm(block.unseen, query, key.transpose(1, 2), alpha=scores.scale)
-            # torch's softmax is quicker in float32, conversions included
-            shares = found.softmax(-1, torch.float32).to(found.dtype)
+            shares = found.softmax(-1)
             probabilities.append(shares)
             used = shares if mask is None else masked(shares, mask)
-            seen.append(torch.bmm(used, value).flatten(0, 1))
-        every = torch.cat(seen if only_firsts else [*seen, spread.new_zeros(1, spread.shape[1])])
-        if mask is not None:
-            every.mul_(1 / scores.share)
+            _product(used, value, scores.more, seen.view(query.shape))
         if only_firsts:
             packed = torch.empty_like(every).view(len(self.by_length), -1)
             packed.index_copy_(0, self.by_length, every.view(packed.shape))
         else:
+            every[-1] = 0
             packed = every.index_select(0, self.asking).view(-1, self.heads * every.shape[1])
         return packed, probabilities
 
@@ -154,12 +164,13 @@ class Attention:
             of_seen = grad.index_select(0, self.by_length).view(-1, width)
             found = spread.new_zeros(len(spread) + 1, width)
         else:
-            heads = F.pad(grad.view(-1, width), (0, 0, 0, 1))
+            heads = grad.view(-1, width)
+            # nobody reads the filler, so its gradient is 0
+            heads = heads if self.filled else F.pad(heads, (0, 0, 0, 1))
             of_seen = heads.index_select(0, self.seen)
             found = spread.new_empty(len(spread) + 1, width)
             found[-1] = 0
         shapes = self.shapes(only_firsts)
-        more = 1.0 if scores.kept is None else 1 / scores.share
         for parts, outs, of_out, shares, mask in zip(
             *(self._apart(spread, only_firsts), self._apart(found[:-1], only_firsts)),
             of_seen.split([rows * asked for rows, asked, _ in shapes]),
@@ -169,13 +180,13 @@ class Attention:
             query, key, value = parts
             out = of_out.view(query.shape)
             used = shares if mask is None else masked(shares, mask)
-            _product(used.transpose(1, 2), out, more, outs[2])
+            _product(used.transpose(1, 2), out, scores.more, outs[2])
             of_shares = torch.bmm(out, value.transpose(1, 2))
             if mask is not None:
                 masked_(of_shares, mask)
             of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype)
-            _product(of_scores, key, scores.scale * more, outs[0])
-            _product(of_scores.transpose(1, 2), query, scores.scale * more, outs[1])
+            _product(of_scores, key, scores.scale * scores.more, outs[0])
+            _product(of_scores.transpose(1, 2), query, scores.scale * scores.more, outs[1])
         return found
 
     def _apart(self, spread: Tensor, only_firsts: bool) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

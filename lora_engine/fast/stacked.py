@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lora_engine.fast.dropout import keep_mask, masked, masked_
-from lora_engine.fast.onednn import product
+from lora_engine.fast.onednn import product, product_onto
 from lora_engine.fast.pairs import Group, Kept
 from lora_engine.lora.layers import LoRALayer
 
@@ -64,10 +64,18 @@ class Stacked:
         return out.addmm_(low, b.T), (used, low, a, b, *masks)
 
     def backward(
-        self, grad: Tensor, kept: Kept, needs_x: bool = True
+        self, grad: Tensor, kept: Kept, onto: Tensor | None = None, needs_x: bool = True
     ) -> tuple[Tensor, list[Tensor]]:
-        """The gradient of x (empty where it is not needed), and those of each pair's A and B."""
-        total = product(grad, self.weight.T) if needs_x else grad.new_empty(0)
+        """The gradient of x (empty where it is not needed), and those of each pair's A and B.
+
+        ``onto``: what of it comes from elsewhere; the sum is left there.
+        """
+        if not needs_x:
+            total = grad.new_empty(0)
+        elif onto is None:
+            total = product(grad, self.weight.T)
+        else:
+            total = product_onto(onto, grad, self.weight.T)
         if not self.group.pairs:
             return total, []
         used, low, a, b, *masks = kept

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from lora_engine.adapter import trained_tensors
 from lora_engine.class_loss import PaddedClasses
 from lora_engine.config import LoraConfig
-from lora_engine.fast import shares
+from lora_engine.fast import packed_classes, shares
 from lora_engine.fast.encoder import fuse, unfuse
 from lora_engine.fast.packed_classes import PackedClasses
 from lora_engine.inspection import profile_model
@@ -77,6 +77,17 @@ def test_an_update_is_that_of_the_plain_path(name: str, lora: dict[str, object])
     mean = mean_loss(path, [rows])
     model.set_attn_implementation("eager")
     assert mean == pytest.approx(mean_loss(PaddedClasses(model, 1, 16), [rows]), rel=1e-5)
+
+
+def test_packs_that_need_no_filling_up_learn_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = injected("bert", target_modules="all-linear")
+    filled = outcome(packed(model), model)
+    monkeypatch.setattr(packed_classes, "coarse", lambda _tokens: 1)
+    unfuse(model)
+    loss, found = outcome(packed(model), model)
+    assert loss == pytest.approx(filled[0], rel=1e-6)
+    for key, gradient in filled[1].items():
+        torch.testing.assert_close(found[key], gradient, atol=1e-6, rtol=1e-4)
 
 
 def test_in_bfloat16_it_stays_as_near_as_its_digits_allow() -> None:

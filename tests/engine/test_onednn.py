@@ -80,3 +80,13 @@ def test_elsewhere_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "forward" not in vars(layer)
     x = torch.randn(2, 4)
     torch.testing.assert_close(onednn.product(x, layer.weight), x @ layer.weight.T)
+
+
+@needs_onednn
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_product_is_added_where_it_is_left(monkeypatch: pytest.MonkeyPatch, quick: bool) -> None:
+    monkeypatch.setattr(onednn, "helps", lambda: quick)
+    total, x, weight = torch.randn(8, 6), torch.randn(8, 5), torch.randn(6, 5)
+    expected = total + x @ weight.T
+    assert onednn.product_onto(total, x, weight) is total
+    torch.testing.assert_close(total, expected)
