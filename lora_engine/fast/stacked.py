@@ -84,10 +84,10 @@ class Stacked:
             total.add_(masked_(grad_low @ a, masks[0]))
         elif needs_x:
             total.addmm_(grad_low, a)
-        grad_a = (used.T @ grad_low).T.float()
+        grad_a = (grad_low.T @ used).float()
         if masks:
             grad_a.mul_(1 / (1 - self.group.dropout))
-        grad_b = (grad.T @ low).float()
+        grad_b = (low.T @ grad).T.float()
         found, row = [], 0
         for pair in self.group.pairs:
             start, end = self.starts[pair.module : pair.module + 2]
