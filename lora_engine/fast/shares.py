@@ -5,7 +5,7 @@ Reason: see ``fast/crew.py``. What is common to every packed way, whatever its r
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 PACK_TOKENS = 576
 """Tokens that a pack has at the most where its rows divide evenly: matrix units are busy from 400
 on, and memory grows with it."""
+WIDE_PACK_TOKENS = 448
+"""The same in float32, where a token's activations are twice as large."""
 
 ROUND = 16
 """Packs are filled up to a multiple of this: for each new length of a matrix oneDNN makes new
@@ -32,6 +34,7 @@ MOST_ROUND = 64
 class Shares:
     """The part of a packed way that takes whole updates."""
 
+    _model: Any
     _trained: list[Tensor]
     _crew: Crew | None
     """None where one pack is taken after the other."""
@@ -51,15 +54,16 @@ class Shares:
         raise NotImplementedError
 
     def batches(self, examples: list[Example]) -> Iterator[list[Example]]:
-        """Packs of at most about PACK_TOKENS."""
+        """Packs of at most about PACK_TOKENS, or WIDE_PACK_TOKENS."""
         for share in self.shares(examples):
             yield from share
 
     def shares(self, examples: list[Example]) -> list[list[list[Example]]]:
         """The packs of each thread: the same work for all of them, in even packs."""
         shares = split_evenly(examples, AT_ONCE if self._crew else 1, self._work)
+        most = WIDE_PACK_TOKENS if self._model.dtype == torch.float32 else PACK_TOKENS
         return [
-            split_evenly(share, math.ceil(sum(map(row_length, share)) / PACK_TOKENS), row_length)
+            split_evenly(share, math.ceil(sum(map(row_length, share)) / most), row_length)
             for share in shares
         ]
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from lora_engine.adapter import trained_tensors
 from lora_engine.fast.crew import SWITCH_SECONDS, Crew
 from lora_engine.fast.packed import PackedPath
-from lora_engine.fast.shares import PACK_TOKENS, coarse, filled_up
+from lora_engine.fast.shares import PACK_TOKENS, WIDE_PACK_TOKENS, coarse, filled_up
 from lora_engine.loss import PaddedPath, TakesUpdates, backward, mean_loss
 from tests.engine.test_fast import CPU, family, rows
 from tests.engine.test_layer import injected
@@ -68,8 +68,20 @@ def test_packs_are_even_and_keep_both_threads_busy() -> None:
     assert max(work) < 1.03 * min(work)
     packs = [sum(len(e["input_ids"]) for e in pack) for share in shares for pack in share]
     assert sum(packs) == sum(LENGTHS)
-    assert max(packs) <= PACK_TOKENS
+    assert max(packs) <= WIDE_PACK_TOKENS
     assert max(packs) - min(packs) < 0.2 * max(packs)
+
+
+def test_packs_in_bfloat16_are_longer_for_the_same_memory() -> None:
+    model = injected("llama")
+    wide = PackedPath(model, CPU).shares(rows(LENGTHS * 2))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16()
+    narrow = PackedPath(model, CPU).shares(rows(LENGTHS * 2))
+    longest = [
+        max(sum(len(e["input_ids"]) for e in p) for s in x for p in s) for x in (wide, narrow)
+    ]
+    assert longest[0] <= WIDE_PACK_TOKENS < longest[1] <= PACK_TOKENS
 
 
 def test_updates_of_a_classifier_meet_few_lengths_and_waste_little() -> None:

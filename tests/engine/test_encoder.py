@@ -165,7 +165,7 @@ def test_in_evaluation_nothing_is_dropped() -> None:
 
 
 def test_many_rows_make_several_packs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shares, "PACK_TOKENS", 24)
+    monkeypatch.setattr(shares, "WIDE_PACK_TOKENS", 24)
     model = injected("bert")
     plain, gradients = outcome(PaddedClasses(model, 1, 16), model)
     path = packed(model)
