@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 
 STEPS = 2**8
 """How many values a part of a draw can have."""
-BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+BITS = {2: torch.int16, 4: torch.int32}
 """Bytes of a number → integers of as many."""
 
 _drawing = threading.local()

@@ -244,15 +244,9 @@ def _forward(
         return plain(layer, hidden_states, *args, **options)
     dropping = (packed.dropping or torch.default_generator) if layer.training else None
     pairs = [pair for stack in parts.stacks for pair in stack.group.pairs]
+    x = hidden_states.squeeze(0)  # [0] would fill a gradient of zeros first
     out: Tensor = _Layer.apply(  # type: ignore[no-untyped-call]
-        # [0] would fill a gradient of zeros first
-        *(
-            parts,
-            hidden_states.squeeze(0),
-            packed.attention,
-            packed.firsts if last else None,
-            dropping,
-        ),
+        *(parts, x, packed.attention, packed.firsts if last else None, dropping),
         *(tensor for pair in pairs for tensor in pair.tensors),
     )
     return out[:, None] if last else out[None]

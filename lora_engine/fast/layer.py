@@ -286,9 +286,8 @@ def _forward(
     if borders is None or len(hidden_states) != 1:
         return plain(layer, hidden_states, *args, **options)
     lower: Pack | None = options.get("lower")
-    x: Tensor | None = hidden_states.squeeze(0)  # [0] would fill a gradient of zeros first
-    if lower is not None:
-        x = lower.enter(number, hidden_states[0], borders.tolist())
+    rows = hidden_states.squeeze(0)  # [0] would fill a gradient of zeros first
+    x = rows if lower is None else lower.enter(number, rows, borders.tolist())
     if x is None:
         return hidden_states
     cos, sin = (part[0] for part in options["position_embeddings"])
