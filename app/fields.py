@@ -12,6 +12,7 @@ from app.wording import train as words
 from lora_engine.config import (
     Bias,
     Method,
+    Optim,
     Precision,
     Quantization,
     Schedule,
@@ -65,6 +66,7 @@ PATTERN = "lora.target_pattern"
 """A regular expression in place of ``TARGETS``; both are ``target_modules`` in the settings."""
 PAIRS = ("lora",)
 RANKED = ("lora", "galore")
+BY_ADAMW = ("lora", "freeze", "full")
 STARTS = ("kaiming", "gaussian", "orthogonal", "pissa", "pissa_niter_4", "loftq")
 FIELDS = (
     Field("lora.r", "adapter", slide=Slide(0, 8, 1, powers=True), methods=RANKED),
@@ -93,6 +95,7 @@ FIELDS = (
     Field("lora.freeze_trainable_layers", "method", methods=("freeze",)),
     Field("lora.galore_update_gap", "method", methods=("galore",)),
     Field("lora.galore_scale", "method", step=0.05, methods=("galore",)),
+    Field("optim", "method", "choice", choices=get_args(Optim), methods=BY_ADAMW),
     Field("start_from", "method", "open", optional=True, methods=PAIRS),
     Field("quantization", "method", "choice", choices=get_args(Quantization), methods=PAIRS),
     Field("lora.init_lora_weights", "method", "choice", choices=STARTS, methods=PAIRS),

@@ -1,6 +1,5 @@
 """Check settings against the data and the model, and put a run into the queue."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from app.fitting import fit
@@ -10,6 +9,7 @@ from jobs.job import Job
 from lora_engine import catalog
 from lora_engine.config import TrainConfig
 from lora_engine.errors import DataError, ModelError, SettingsError
+from lora_engine.extras import check_extras
 from lora_engine.profile import count_parameters
 
 
@@ -47,8 +47,7 @@ def check_here(config: TrainConfig) -> None:
     Raises:
         SettingsError: a package or an adapter is missing; ``field`` says for which setting.
     """
-    if config.quantization != "none" and find_spec("bitsandbytes") is None:
-        raise SettingsError("quantization", words.NO_BITSANDBYTES)
+    check_extras(config)
     start = config.start_from
     if start is not None and not Path(start).expanduser().exists():
         raise SettingsError("start_from", words.NO_START.format(path=start))

@@ -24,6 +24,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["linear", "cosine", "constant"]
 Task = Literal["auto", "chat", "text", "classification", "seq2seq"]
 Method = registry.Method
+Optim = registry.Optim
 Quantization = registry.Quantization
 
 
@@ -195,6 +196,8 @@ class TrainConfig(Settings):
     """Highest step size of AdamW, reached after the warm-up."""
     schedule: Schedule = "linear"
     """How the learning rate falls after the warm-up."""
+    optim: Optim = "adamw"
+    """adamw; or adamw_8bit, whose state needs a quarter of the memory (Dettmers et al. 2021)."""
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
     """Share of the updates in which the learning rate rises from zero."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
@@ -231,6 +234,8 @@ class TrainConfig(Settings):
             if variant.reads_weights or self.lora.init_lora_weights.startswith("pissa"):
                 name = variant.title if variant.reads_weights else "PiSSA"
                 raise ValueError(f"{name} needs weights that are not quantised")
+        if self.optim != "adamw" and registry.METHODS[self.lora.method].optimizer:
+            raise ValueError(f"Method {self.lora.method} has an optimiser of its own: choose adamw")
         if self.start_from is not None and self.lora.init_lora_weights != "kaiming":
             raise ValueError("An adapter to start from is the start: leave init_lora_weights out")
         if self.quantization == "none" and self.lora.init_lora_weights == "loftq":

@@ -11,8 +11,8 @@ from lora_engine.registry import METHODS, code_of
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of the run's method, over what is trained in an injected ``model``."""
-    name = METHODS[config.lora.method].optimizer
+    """The optimiser of the run, over what is trained in an injected ``model``."""
+    name = METHODS[config.lora.method].optimizer or config.optim
     made: torch.optim.Optimizer = code_of("optimizers", name).make(model, config)
     return made
 

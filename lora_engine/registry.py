@@ -13,8 +13,8 @@ class Training(NamedTuple):
     """What a method trains, and by which optimiser."""
 
     trains: Literal["pairs", "last layers", "everything"]
-    optimizer: str = "adamw"
-    """``optimizers/NAME.py``."""
+    optimizer: str = ""
+    """Its own, ``optimizers/NAME.py``; empty means the one that ``TrainConfig.optim`` names."""
 
 
 METHODS = {
@@ -63,14 +63,19 @@ STARTS = {
 }
 """``lora/starts/NAME.py`` → what may follow the name in ``LoraConfig.init_lora_weights``."""
 
+OPTIMIZERS = ("adamw", "adamw_8bit")
+"""``optimizers/NAME.py``, as ``TrainConfig.optim`` has it; the names are transformers'."""
+
 QUANTIZATIONS = ("nf4", "int8")
 """``quantization/NAME.py``, as ``TrainConfig.quantization`` has it."""
 
 if TYPE_CHECKING:
     Method = str
+    Optim = str
     Quantization = str
 else:
     Method = Literal[*METHODS]
+    Optim = Literal[*OPTIMIZERS]
     Quantization = Literal["none", *QUANTIZATIONS]
 
 

@@ -186,6 +186,11 @@ FIELDS: dict[str, tuple[str, str]] = {
         "Keeps the frozen weights in 4 or 8 bits: a large model fits into a third of the memory, "
         "and learns more slowly. Needs the package bitsandbytes.",
     ),
+    "optim": (
+        "Optimiser",
+        "8-bit AdamW needs a quarter of AdamW's memory, which counts where whole layers are "
+        "trained; on a CPU it is slow. Needs the package bitsandbytes.",
+    ),
     "start_from": (
         "Go on from an adapter",
         "A finished run, or the path of an adapter's folder or zip made with the same settings, "
@@ -243,6 +248,8 @@ CHOICES = {
     "lora.method=freeze": "Freeze",
     "lora.method=full": "Full",
     "lora.method=galore": "GaLore",
+    "optim=adamw": "AdamW",
+    "optim=adamw_8bit": "8-bit AdamW",
     "quantization=none": "none",
     "quantization=nf4": "4 bits (NF4, QLoRA)",
     "quantization=int8": "8 bits",
@@ -264,10 +271,6 @@ PLACEHOLDERS = {
 NONE = "none"
 BAD_LAYERS = "“{text}” is no layer number: write numbers and ranges such as 0-5, 8."
 BAD_PATTERNS = "“{text}” is not of the form name = number, such as v_proj = 16."
-NO_BITSANDBYTES = (
-    "Quantised bases need the package bitsandbytes: install it with "
-    "pip install -c constraints.txt -e .[quantized], or choose none."
-)
 EMPTY_NUMBER = "{label} is empty; type a number."
 
 NO_START = "There is no adapter at {path}: choose a finished run or the path of a folder or zip."

@@ -4,14 +4,13 @@ QLoRA (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314): the arithmetic i
 A and B in float32. Each kind is a file.
 """
 
-from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
-from lora_engine.errors import ModelError
+from lora_engine.extras import need_bitsandbytes
 from lora_engine.inspection import fresh_heads
 from lora_engine.registry import QUANTIZATIONS, Quantization, code_of
 
@@ -39,13 +38,9 @@ def quantization_settings(
     ``kind``; the head, and layers whose sides the CPU kernels cannot cut into blocks, stay.
 
     Raises:
-        ModelError: bitsandbytes is not installed.
+        SettingsError: bitsandbytes is not installed.
     """
-    if find_spec("bitsandbytes") is None:
-        raise ModelError(
-            "Quantised bases need the package bitsandbytes: install it with "
-            "`pip install -c constraints.txt -e .[quantized]`, or choose no quantisation."
-        )
+    need_bitsandbytes("quantization", "none")
     head, fresh = cast(Any, model).get_output_embeddings(), fresh_heads(model)
     kept = [
         path

@@ -20,6 +20,7 @@ from app.train_form import (
     read_config,
 )
 from app.wording import train as words
+from lora_engine import registry
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.errors import SettingsError
 from lora_engine.profile import count_parameters
@@ -84,6 +85,7 @@ PATTERNS = st.dictionaries(
     ranks=PATTERNS,
     noise=st.none() | st.floats(0.5, 20),
     checkpointing=st.booleans(),
+    optim=st.sampled_from(registry.OPTIMIZERS),
 )
 def test_every_method_survives_the_form(
     method: dict[str, Any],
@@ -91,6 +93,7 @@ def test_every_method_survives_the_form(
     ranks: dict[str, int],
     noise: float | None,
     checkpointing: bool,
+    optim: str,
 ) -> None:
     lora = dict(method)
     if "method" not in lora:
@@ -98,6 +101,7 @@ def test_every_method_survives_the_form(
     before = config(
         lora=lora, neftune_noise_alpha=noise, gradient_checkpointing=checkpointing,
         test_dataset="t", label_smoothing=0.1,
+        optim="adamw" if lora.get("method") == "galore" else optim,
     )  # fmt: skip
     assert make_config(form_values(before), "m", "d") == before
 

@@ -9,16 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_engine import adapter, quantization
+from lora_engine import adapter, extras
 from lora_engine.__main__ import main
 from lora_engine.config import LoraConfig, TrainConfig
-from lora_engine.errors import ModelError, SettingsError
+from lora_engine.errors import SettingsError
 from lora_engine.inspection import build_profile, profile_model
 from lora_engine.lora.inject import adapted, inject
 from lora_engine.lora.starts.loftq import start_from_what_was_lost
 from lora_engine.loss import PaddedPath, mean_loss
 from lora_engine.model import load_base
 from lora_engine.noise import add_embedding_noise
+from lora_engine.optimizer import make_optimizer
 from lora_engine.optimizers.galore import GaLoreAdamW
 from lora_engine.profile import count_parameters
 from lora_engine.quantization import base_memory_mb, dequantized
@@ -44,6 +45,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "freeze": {"lora": {"method": "freeze", "freeze_trainable_layers": 1}},
     "full": {"lora": {"method": "full"}},
     "galore": {"lora": {"method": "galore", "r": 4}, "learning_rate": 0.02},
+    "full, 8-bit AdamW": {"lora": {"method": "full"}, "optim": "adamw_8bit"},
+    "lora, 8-bit AdamW": {"lora": {"target_modules": "all-linear"}, "optim": "adamw_8bit"},
     "neftune": {"neftune_noise_alpha": 5},
     "label smoothing": {"label_smoothing": 0.1},
     "gradient checkpointing": {"gradient_checkpointing": True},
@@ -71,7 +74,10 @@ def test_every_method_learns_and_its_files_give_the_trained_model(
     assert found == pytest.approx(metrics["eval_loss_after"], rel=1e-3)
 
 
-@pytest.mark.parametrize("changes", [METHODS["pissa"], METHODS["galore"], METHODS["dora"]])
+@pytest.mark.parametrize(
+    "changes",
+    [METHODS[name] for name in ("pissa", "galore", "dora", "full, 8-bit AdamW")],
+)
 def test_resumed_ends_where_an_uninterrupted_run_ends(run: Runs, changes: dict[str, Any]) -> None:
     run("whole", **changes)
     run("parts", stop_at=5, **changes)
@@ -89,6 +95,8 @@ def test_resumed_ends_where_an_uninterrupted_run_ends(run: Runs, changes: dict[s
     [
         ({"lora": {"init_lora_weights": "loftq"}}, "needs a quantised base"),
         ({"quantization": "nf4", "lora": {"method": "full"}}, "cannot be trained"),
+        ({"optim": "adamw_8bit", "lora": {"method": "galore"}}, "an optimiser of its own"),
+        ({"optim": "sgd"}, "optim must be 'adamw' or 'adamw_8bit'"),
         ({"quantization": "nf4", "lora": {"use_dora": True}}, "not quantised"),
         ({"lora": {"method": "freeze", "freeze_trainable_layers": 3}}, "has 2 layers"),
         ({"lora": {"init_lora_weights": "orthogonal", "r": 3}}, "even r"),
@@ -187,6 +195,34 @@ def test_galore_keeps_less_than_adamw_and_falls_as_a_low_rank_step() -> None:
     assert sizes["GaLoreAdamW"] < 0.25 * sizes["AdamW"]
 
 
+def test_8_bit_adamw_keeps_a_quarter_and_word_vectors_whole() -> None:
+    kept = {}
+    for optim in ("adamw", "adamw_8bit"):
+        model = tiny.llama()
+        config = TrainConfig.parse(
+            {"base_model": "m", "dataset": "d", "optim": optim, "lora": {"method": "full"}}
+        )
+        inject(model, config.lora, profile_model(model, "x"))
+        optimizer = make_optimizer(model, config)
+        ids = torch.arange(40)[None]
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        weight = model.get_submodule("model.layers.0.mlp.up_proj").weight
+        words = model.get_input_embeddings().weight
+        kept[optim] = [
+            sum(
+                value.numel() * value.element_size()
+                for name, value in optimizer.state[tensor].items()
+                # the table of 256 values is one for all tensors
+                if isinstance(value, torch.Tensor) and "qmap" not in name
+            )
+            for tensor in (weight, words)
+        ]
+    (plain, plain_words), (small, small_words) = kept.values()
+    assert 0.25 * plain < small < 0.27 * plain
+    assert small_words == pytest.approx(plain_words, abs=8)  # AdamW's count of steps is a tensor
+
+
 @pytest.mark.parametrize("kind", ["nf4", "int8"])
 @pytest.mark.filterwarnings("ignore:MatMul8bitLt")
 def test_quantised_base(kind: Any, tmp_path: Path) -> None:
@@ -235,9 +271,11 @@ def test_memory_of_a_quantised_base_beside_bf16(kind: Any, most: float, tmp_path
 
 
 def test_quantised_bases_need_their_package(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantization, "find_spec", lambda _: None)
-    with pytest.raises(ModelError, match=r"pip install .*\[quantized\]"):
-        run("out", quantization="nf4")
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    for field, value in (("quantization", "nf4"), ("optim", "adamw_8bit")):
+        with pytest.raises(SettingsError, match=r"pip install .*\[quantized\]") as refusal:
+            run("out", **{field: value})
+        assert refusal.value.field == field
 
 
 def test_loftq_says_what_quantisation_lost_and_what_is_left(

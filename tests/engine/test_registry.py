@@ -20,6 +20,7 @@ from lora_engine.optimizer import make_optimizer
 from lora_engine.profile import count_parameters
 from lora_engine.registry import (
     METHODS,
+    OPTIMIZERS,
     QUANTIZATIONS,
     STARTS,
     SWITCHES,
@@ -35,7 +36,7 @@ FOLDERS = {
     "lora/variants": tuple(VARIANTS),
     "lora/starts": tuple(STARTS),
     "quantization": QUANTIZATIONS,
-    "optimizers": tuple({method.optimizer for method in METHODS.values()}),
+    "optimizers": (*OPTIMIZERS, *filter(None, {method.optimizer for method in METHODS.values()})),
 }
 NEEDED = {
     "lora/variants": {"Kind"},
