@@ -8,7 +8,8 @@ of summation.
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import psutil
 import torch
@@ -36,8 +37,8 @@ def pack(model: nn.Module) -> int:
     reorder: Any = torch.ops.mkldnn._reorder_linear_weight
     packed = {key: reorder(weight.detach(), PACKED_FOR_ROWS) for key, weight in weights.items()}
     for layer in layers:
-        made: Any = _forward(layer, packed[id(layer.weight)])
-        layer.forward = made  # type: ignore[method-assign]
+        own = _Packed(layer.weight, packed[id(layer.weight)])
+        layer.forward = partial(_forward, layer, layer.forward, own)  # type: ignore[method-assign]
     return len(layers)
 
 
@@ -48,18 +49,26 @@ def _fits(layer: nn.Linear) -> bool:
     )
 
 
-def _forward(layer: nn.Linear, packed: Tensor) -> Callable[[Tensor], Tensor]:
-    """The layer's forward as it was, but for few rows without a gradient."""
-    before, width = layer.forward, layer.in_features
+class _Packed:
+    """A layer's weight in both orders. A copy of the layer may be given another weight, so a copy
+    of this is empty."""
+
+    def __init__(self, weight: Tensor | None, packed: Tensor | None) -> None:
+        self.weight = weight
+        self.packed = packed
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)(None, None)
+
+
+def _forward(
+    layer: nn.Linear, before: Callable[[Tensor], Tensor], own: _Packed, x: Tensor
+) -> Tensor:
+    """The layer's forward as it was ``before``, but for few rows without a gradient."""
+    rows = x.numel() // layer.in_features
+    few = FEWEST_ROWS <= rows <= MOST_ROWS and x.dtype == torch.float32
+    if not few or layer.weight is not own.weight or torch.is_grad_enabled():
+        return before(x)
     linear: Any = torch.ops.mkldnn._linear_pointwise
-    weight, bias = layer.weight, layer.bias
-
-    def forward(x: Tensor) -> Tensor:
-        rows = x.numel() // width
-        few = FEWEST_ROWS <= rows <= MOST_ROWS and x.dtype == torch.float32
-        if not few or layer.weight is not weight or torch.is_grad_enabled():
-            return before(x)
-        found: Tensor = linear(x, packed, bias, "none", [], "")
-        return found
-
-    return forward
+    found: Tensor = linear(x, own.packed, layer.bias, "none", [], "")
+    return found

@@ -1,5 +1,6 @@
 """Adapters as they lie in folders, made without a run: ours, and the reference's."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ def make(
     inject(model, lora, profile)
     shake(adapter_files.trained_tensors(model), seed, size)
     adapter_files.save(model, folder, lora, profile, base_model=base_model)
+    if lora.method != "lora":  # only a run's settings say what such weights are
+        training = {"base_model": base_model, "lora": lora.to_json()}
+        (folder / "train_config.json").write_text(json.dumps(training))
     return folder
 
 
