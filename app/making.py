@@ -71,7 +71,7 @@ def combine(
     if method not in ("svd", "cat", "linear"):
         raise SettingsError("method", f"The method must be svd, cat or linear, not {method!r}.")
     arguments = ["combine", "--adapters", *(str(adapter_of(services, job)) for job in jobs)]
-    arguments += ["--weights", *(f"{weight:g}" for weight in weights), f"--method={method}"]
+    arguments += ["--weights", *(f"{weight:.12f}" for weight in weights), f"--method={method}"]
     if form.get("r"):
         arguments.append(f"--r={int(form['r'])}")
     with _new_zip(services) as out:

@@ -215,7 +215,8 @@ def _twice_the_rank(lora: LoraConfig) -> LoraConfig:
 
 def without_base_copies(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """``tensors`` without the copies of base weights that PEFT adds: embeddings where one is
-    adapted, and with ``bias="all"`` both sides of a saved module.
+    adapted, and with ``bias="all"`` both sides of a saved module. On the meta device, where
+    nothing can be compared, a copy is what has the base's name and shape.
     """
     own = trained_tensors(model)
     twice = re.compile(r"\.(original_module|modules_to_save)\.")
@@ -227,8 +228,12 @@ def without_base_copies(model: nn.Module, tensors: dict[str, Tensor]) -> dict[st
         if name in own
         or name not in base
         or base[name].shape != tensor.shape
-        or not torch.equal(base[name].float(), tensor.float().to(base[name].device))
+        or not _same(base[name], tensor)
     }
+
+
+def _same(base: Tensor, tensor: Tensor) -> bool:
+    return base.is_meta or torch.equal(base.float(), tensor.float().to(base.device))
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ UNKNOWN_HERE = (
 """Settings of PEFT that change what an adapter's tensors mean."""
 CHANGES_THE_BASE = ("olora", "corda", "loftq", "lora_ga")
 """Starts of PEFT that move a part of the base weights into the pair."""
+
+
+DAMAGED = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
+"""What zipfile raises for files that are damaged, encrypted or packed in a way it cannot read."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,9 @@ def read_settings(path: Path) -> AdapterSettings:
             return AdapterSettings(lora, str(training["base_model"]), None, training, None, about)
         config = config or _read_json(path, CONFIG)
         lora = _lora_config(path, config)
-    except (KeyError, TypeError, AttributeError, SettingsError) as error:
+    except KeyError as error:
+        raise AdapterError(f"{path.name} has an unusable {CONFIG}: it has no {error}.") from None
+    except (TypeError, AttributeError, SettingsError) as error:
         raise AdapterError(f"{path.name} has an unusable {CONFIG}: {error}") from None
     base_model = str(config.get("base_model_name_or_path") or "")
     return AdapterSettings(lora, base_model, config.get("revision"), training, config, about)
@@ -149,7 +156,7 @@ def read_member(path: Path, name: str) -> bytes:
                 return zipped.read(min(found, key=len))
     except FileNotFoundError:
         pass
-    except (OSError, zipfile.BadZipFile):
+    except DAMAGED:
         raise AdapterError(f"{path.name} is neither a folder nor a zip of an adapter.") from None
     raise AdapterError(f"{path.name} is no adapter: it holds no {name}.")
 

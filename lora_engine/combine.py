@@ -13,12 +13,11 @@ from lora_engine import adapter as adapter_files
 from lora_engine import derived
 from lora_engine.adapter import Adapter
 from lora_engine.adapter_config import COMBINED, TASK, AdapterSettings
+from lora_engine.config import MOST_RANK
 from lora_engine.errors import AdapterError, SettingsError
 from lora_engine.pairs import Pair, joined, pairs_of
 
 Way = Literal["svd", "cat", "linear"]
-MOST_RANK = 1024
-"""What ``LoraConfig.r`` may be."""
 WAYS: tuple[Way, ...] = ("svd", "cat", "linear")
 
 

@@ -26,6 +26,8 @@ Task = Literal["auto", "chat", "text", "classification", "seq2seq"]
 Method = registry.Method
 Optim = registry.Optim
 Quantization = registry.Quantization
+MOST_RANK = 1024
+MOST_ALPHA = 4096
 
 
 class Settings(BaseModel):
@@ -88,9 +90,9 @@ class LoraConfig(Switches):
     """lora: low-rank pairs beside frozen weights (Hu et al. 2021); freeze: the last layers
     themselves; full: every weight; galore: every weight, with low-rank gradients (Zhao et al.
     2024)."""
-    r: Annotated[int, Field(ge=1, le=1024)] = 8
+    r: Annotated[int, Field(ge=1, le=MOST_RANK)] = 8
     """Rank: how many directions each adapted module can learn."""
-    lora_alpha: Annotated[float, Field(gt=0, le=4096)] = 16
+    lora_alpha: Annotated[float, Field(gt=0, le=MOST_ALPHA)] = 16
     """Strength: the low-rank path is scaled by lora_alpha / r."""
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the low-rank path's inputs that is dropped at random while training."""
@@ -109,9 +111,11 @@ class LoraConfig(Switches):
     (what quantisation lost, Li et al. 2023)."""
     loraplus_lr_ratio: Annotated[float, Field(ge=1, le=1000)] | None = None
     """LoRA+: B's learning rate as a multiple of A's (Hayou et al. 2024); None means the same."""
-    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=1024)]] = Field(default_factory=dict)
+    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=MOST_RANK)]] = Field(default_factory=dict)
     """Regular expression for the end of a module path → its own rank."""
-    alpha_pattern: dict[str, Annotated[float, Field(gt=0, le=4096)]] = Field(default_factory=dict)
+    alpha_pattern: dict[str, Annotated[float, Field(gt=0, le=MOST_ALPHA)]] = Field(
+        default_factory=dict
+    )
     """Regular expression for the end of a module path → its own lora_alpha."""
     layers_to_transform: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Numbers of the layers to adapt, from 0; None means all."""
@@ -138,6 +142,13 @@ class LoraConfig(Switches):
             raise ValueError(
                 f"{variant.title} starts from the base weight; use it with the kaiming start"
             )
+        if self.loraplus_lr_ratio is not None and registry.METHODS[self.method].trains != "pairs":
+            raise ValueError("LoRA+ is about A and B: use it with method lora")
+        if self.init_lora_weights.startswith("pissa") and not self._can_be_doubled():
+            raise ValueError(
+                "PiSSA is saved as pairs of twice the rank: r can be at most "
+                f"{MOST_RANK // 2} and lora_alpha {MOST_ALPHA // 2}"
+            )
         patterns = [*self.rank_pattern, *self.alpha_pattern]
         if isinstance(self.target_modules, str):
             patterns.append(self.target_modules)
@@ -147,6 +158,11 @@ class LoraConfig(Switches):
             except re.error as error:
                 raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
         return self
+
+    def _can_be_doubled(self) -> bool:
+        rank = max([self.r, *self.rank_pattern.values()])
+        alpha = max([self.lora_alpha, *self.alpha_pattern.values()])
+        return rank <= MOST_RANK // 2 and alpha <= MOST_ALPHA // 2
 
     @property
     def variant(self) -> str:
@@ -256,40 +272,59 @@ Value = TypeVar("Value")
 
 def _by_pattern(patterns: dict[str, Value], path: str, default: Value) -> Value:
     """The value of the first pattern that matches the end of ``path``, as PEFT looks it up."""
-    found = (v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", path))
-    return next(found, default)
+    return next((v for p, v in patterns.items() if matches_end(p, path)), default)
+
+
+def matches_end(pattern: str, path: str) -> bool:
+    """Whether a key of ``rank_pattern`` or ``alpha_pattern`` is for the module at ``path``."""
+    return re.match(rf"(.*\.)?({pattern})$", path) is not None
+
+
+BOUNDS = {
+    "greater_than": ("gt", "greater than {:g}"),
+    "greater_than_equal": ("ge", "at least {:g}"),
+    "less_than": ("lt", "less than {:g}"),
+    "less_than_equal": ("le", "at most {:g}"),
+}
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a number",
+    "decimal": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "tuple": "a list",
+    "dict": "an object of names and values",
+    "model": "an object of names and values",
+}
+"""The beginning of pydantic's name for an error → what is wanted."""
 
 
 def _settings_error(error: ValidationError) -> SettingsError:
     """The first problem of a pydantic error as one sentence."""
     first = error.errors(include_url=False)[0]
-    path = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
+    kind, context, given = first["type"], first.get("ctx", {}), first.get("input")
+    # pydantic adds functions, members of a union and places in a list
+    path = [p for p in first["loc"] if isinstance(p, str) and not re.search(r"^function-|\[", p)]
     field = ".".join(path)
     name = path[-1] if path else "The settings"
-    context, given = first.get("ctx", {}), first.get("input")
-    shown = repr(given) if not isinstance(given, dict | list) else "this"
-    bounds = {
-        "greater_than": ("gt", "must be greater than {}"),
-        "greater_than_equal": ("ge", "must be at least {}"),
-        "less_than": ("lt", "must be less than {}"),
-        "less_than_equal": ("le", "must be at most {}"),
-    }
-    kind = first["type"]
-    if kind in bounds:
-        key, phrase = bounds[kind]
-        limit = context[key]
-        sentence = f"{name} {phrase.format(f'{limit:g}')}, but is {shown}."
-    elif kind == "extra_forbidden":
+    if any(isinstance(part, int) for part in first["loc"]):
+        name = f"Each of {name}"
+    wanted = next((words for start, words in KINDS.items() if kind.startswith(start)), None)
+    if kind in BOUNDS:
+        key, words = BOUNDS[kind]
+        wanted = words.format(context[key])
+    elif kind == "literal_error":
+        wanted = context["expected"]
+    if kind == "extra_forbidden":
         sentence = f"There is no setting named {field!r}."
     elif kind == "missing":
         sentence = f"The setting {field!r} is missing."
-    elif kind == "literal_error":
-        sentence = f"{name} must be {context['expected']}, but is {shown}."
-    elif kind.startswith("int"):
-        sentence = f"{name} must be a whole number, but is {shown}."
-    elif kind.startswith(("float", "finite", "decimal")):
-        sentence = f"{name} must be a number, but is {shown}."
+    elif kind == "value_error":
+        sentence = f"{first['msg'].removeprefix('Value error, ')}."
+    elif wanted is None:
+        sentence = f"{name}: {first['msg']}."
     else:
-        message = first["msg"].removeprefix("Value error, ")
-        sentence = f"{message}." if kind == "value_error" else f"{name}: {message}."
+        shown = "this" if isinstance(given, dict | list) else repr(given)
+        sentence = f"{name} must be {wanted}, but is {shown}."
     return SettingsError(field, sentence)

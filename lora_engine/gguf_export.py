@@ -119,6 +119,9 @@ def export_gguf(path: Path, out: Path, *, home: Path, base_model: str | None = N
     base_model = base_model or adapter.settings.base_model_name(path)
     layout = Layout.of(base_model, home)
     problems = [found for p, pair in pairs.items() if (found := layout.problem(p, pair))]
+    if not problems:
+        wanted = layout.profile.adapted(adapter.lora)
+        problems = [f"{target.path} has no pair" for target in wanted if target.path not in pairs]
     if problems:
         raise AdapterError(
             f"This adapter cannot be written for {base_model}: {'; '.join(problems)}. {INSTEAD}"

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_engine.config import LoraConfig
+from lora_engine.config import LoraConfig, matches_end
 from lora_engine.errors import ModelError, SettingsError
 from lora_engine.registry import METHODS, VARIANTS
 
@@ -147,7 +147,7 @@ class ModelProfile(BaseModel):
         """Names of the modules that are trained whole.
 
         Raises:
-            SettingsError: one that this model does not have.
+            SettingsError: one that this model does not have, or that holds attention.
         """
         names = tuple(dict.fromkeys((*self.always_saved, *(lora.modules_to_save or ()))))
         for name in names:
@@ -155,7 +155,19 @@ class ModelProfile(BaseModel):
                 raise SettingsError(
                     "lora.modules_to_save", f"This model has no module named {name!r} to save."
                 )
+            # a second copy of attention would need a second cache of keys and values
+            if any(name in path.split(".")[:-1] for path in self._attention):
+                raise SettingsError(
+                    "lora.modules_to_save",
+                    f"{name!r} holds the model's attention, which cannot be trained whole beside "
+                    "pairs; choose modules within it, or method freeze.",
+                )
         return names
+
+    @cached_property
+    def _attention(self) -> tuple[str, ...]:
+        """Paths of the modules that attention reads its queries and values from."""
+        return tuple(p for g in self.groups if g.name in self.default_targets for p in g.paths)
 
     def with_labels(self, count: int) -> "ModelProfile":
         """The profile of a classifier of two labels, for ``count`` labels."""
@@ -225,6 +237,7 @@ def count_parameters(profile: ModelProfile, lora: LoraConfig) -> ParameterCount:
     base = profile.total_parameters
     if lora.method == "lora":
         targets = profile.adapted(lora)
+        _check_patterns(lora, targets)
         saved = profile.saved_modules(lora)
         added = sum(target.parameters(lora) for target in targets)
         added += sum(tensor.size for tensor in _tensors_of(profile, saved))
@@ -300,6 +313,16 @@ def _in_layers(path: str, layers: tuple[int, ...] | None) -> bool:
         return True
     found = re.match(r".*?\.(\d+)\.", path)
     return found is not None and int(found.group(1)) in layers
+
+
+def _check_patterns(lora: LoraConfig, targets: list[Target]) -> None:
+    """Raise SettingsError for a rank or alpha of its own that no adapted module gets."""
+    for field in ("rank_pattern", "alpha_pattern"):
+        for pattern in getattr(lora, field):
+            if not any(matches_end(pattern, target.path) for target in targets):
+                raise SettingsError(
+                    f"lora.{field}", f"{field} names {pattern!r}, but no adapted module ends so."
+                )
 
 
 def _is_inside(tensor_name: str, modules: Iterable[str]) -> bool:

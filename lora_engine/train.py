@@ -74,6 +74,7 @@ def train(
     task = work.task
     model = task.load(work.model.path, place, dtype, work.words, config.quantization)
     profile = task.profile(work.model.path, config.base_model)
+    counts = count_parameters(profile, config.lora)
     if start is None:
         inject(model, config.lora, profile)
     else:
@@ -166,7 +167,6 @@ def train(
         save_checkpoint(checkpoint, model, optimizer, scheduler, state)
         if state.eval_losses and state.eval_losses[-1][0] != state.step:
             evaluate()
-    counts = count_parameters(profile, config.lora)
     metrics = collect_metrics(model, counts, work, state, plan, place)
     metrics |= measure(model, path, work, lambda message: tell("evaluating", message))
     return TrainResult(

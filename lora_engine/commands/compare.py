@@ -71,4 +71,13 @@ def _compare(options: argparse.Namespace) -> None:
     if options.json:
         say_json(answers)
     else:
-        say(f"base:\n{answers['base']}\n\nadapted:\n{answers['adapted']}")
+        said = {side: as_text(answers[side]) for side in ("base", "adapted")}
+        say(f"base:\n{said['base']}\n\nadapted:\n{said['adapted']}")
+
+
+def as_text(answer: str | dict[str, float]) -> str:
+    """A text as it is, a classifier's labels a line each, the likeliest first."""
+    if isinstance(answer, str):
+        return answer
+    likeliest = sorted(answer.items(), key=lambda item: -item[1])
+    return "\n".join(f"{share:>7.1%}  {label}" for label, share in likeliest)

@@ -19,6 +19,8 @@ from torch import Generator, Tensor, nn
 
 STEPS = 2**8
 """How many values a part of a draw can have."""
+MOST_BY_PARTS = 1 - 2 / STEPS
+"""Above, a part of a draw has no value left that says both."""
 BITS = {2: torch.int16, 4: torch.int32}
 """Bytes of a number → integers of as many."""
 
@@ -32,12 +34,14 @@ def keep_mask(shape: tuple[int, ...], rate: float, generator: Generator) -> Tens
     is dropped at the very rate; that two of a call fall together more often than by chance is a
     matter of 1 in 25,000 (the correlation at a rate of 0.1).
     """
+    if rate > MOST_BY_PARTS:
+        return (torch.rand(shape, generator=generator) >= rate).to(torch.int8)
     count = math.prod(shape)
     dropped = int(rate * STEPS + float(torch.rand((), generator=generator)))
     drawn = torch.empty(-(-count // 8), dtype=torch.int64).random_(
         -(2**63), None, generator=generator
     )
-    return drawn.view(torch.int8)[:count].view(shape).ge_(min(dropped, STEPS - 1) - STEPS // 2)
+    return drawn.view(torch.int8)[:count].view(shape).ge_(dropped - STEPS // 2)
 
 
 def masked(x: Tensor, mask: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * gradients[0].to(gradient.dtype), None, None, None
+        return gradient * gradients[0], None, None, None  # a scalar: in the gradient's dtype
 
 
 def _loss(logits: Tensor, target: Tensor, wanted: bool) -> Tensor:

@@ -3,7 +3,8 @@
 Reason: where only upper layers are adapted, the lower ones give the same for the same row in
 every epoch and every evaluation, and their forward pass is most of what is left to compute
 (benchmarks/NOTES.md). Kept in memory up to a limit, then in a file without a name, which is gone
-with the process.
+with the process. In bfloat16 a row's numbers depend in their last bit on the rows beside it; those
+of the pack that it came in first are kept, and after a resume that may be another one.
 """
 
 import hashlib
@@ -62,8 +63,13 @@ class LowerLayers:
                 self._disk_room = int(free * OF_FREE_DISK)
             if row.nbytes <= self._disk_room:
                 self._disk_room -= row.nbytes
-                self._file.seek(self._end)
-                self._file.write(row.contiguous().view(torch.uint8).numpy().data)
+                try:
+                    self._file.seek(self._end)
+                    self._file.write(row.contiguous().view(torch.uint8).numpy().data)
+                    self._file.flush()
+                except OSError:  # somebody else has filled the disk; the row is computed again
+                    self._disk_room = 0
+                    return
                 self._places[key] = self._end, row.shape, row.dtype
                 self._end += row.nbytes
 

@@ -101,7 +101,9 @@ def choose_classes(model: Any, plain: PaddedClasses, config: TrainConfig) -> Pad
 
     Measured on two short rows, as in ``packed.choose_path``.
     """
-    if not (config.fast and model.device.type == "cpu" and model._can_set_attn_implementation()):
+    noisy = config.neftune_noise_alpha is not None  # its size depends on the padded length
+    fits = model.device.type == "cpu" and model._can_set_attn_implementation()
+    if not config.fast or noisy or not fits:
         return plain
     before = model.config._attn_implementation
     was_training = model.training

@@ -29,7 +29,10 @@ def folder(tmp_path: Path) -> Path:
 
 def change(folder: Path, **values: Any) -> None:
     path = folder / adapter_config.CONFIG
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    changed = json.loads(path.read_text()) | values
+    path.write_text(
+        json.dumps({name: value for name, value in changed.items() if value is not None})
+    )
 
 
 def test_zip_and_folder_read_the_same(folder: Path, tmp_path: Path) -> None:
@@ -51,6 +54,7 @@ def test_zip_and_folder_read_the_same(folder: Path, tmp_path: Path) -> None:
     [
         ({"peft_type": "IA3"}, "no LoRA adapter"),
         ({"r": 0}, "r must be at least 1"),
+        ({"r": None}, "it has no 'r'"),
         ({"lora_bias": True}, "lora_bias"),
         ({"target_modules": "q("}, "regular expression"),
     ],
@@ -73,6 +77,27 @@ def test_damage_is_refused(folder: Path, tmp_path: Path) -> None:
         adapter.read(tmp_path / "x.zip")
     with pytest.raises(AdapterError, match="no adapter"):
         adapter.read(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["encrypted", "unknown compression", "broken stream"])
+def test_a_zip_that_cannot_be_unpacked_is_refused(
+    folder: Path, tmp_path: Path, damage: str
+) -> None:
+    adapter.pack(folder, tmp_path / "a.zip")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    local = data.index(b"PK\x03\x04")
+    if damage == "encrypted":
+        data[entry + 8] |= 1
+        data[local + 6] |= 1
+    elif damage == "unknown compression":
+        data[entry + 10] = data[local + 8] = 99
+    else:
+        start = local + 30 + data[local + 26] + data[local + 28]
+        data[start : start + 20] = b"\xff" * 20
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(AdapterError, match="neither a folder nor a zip"):
+        adapter.read(tmp_path / "a.zip")
 
 
 def test_every_wrong_tensor_is_named_at_once(folder: Path) -> None:

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from lora_engine.__main__ import GROUPS, main
 from lora_engine.commands.common import Parsers
+from lora_engine.commands.compare import as_text
 from lora_engine.config import TrainConfig
 from lora_engine.lora.inject import adapted
 from lora_engine.progress import Progress
@@ -217,3 +218,8 @@ def test_train_holds_the_base_in_four_bits_where_asked(
     monkeypatch.setattr(train, "train", note)
     assert main(["train", str(config), "--out", str(tmp_path), *flags]) == 0
     assert asked == ["nf4" if flags else "none"]
+
+
+def test_an_answer_is_told_as_text() -> None:
+    assert as_text("Ahoy") == "Ahoy"
+    assert as_text({"calm": 0.125, "loud": 0.875}) == "  87.5%  loud\n  12.5%  calm"

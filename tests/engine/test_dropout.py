@@ -10,7 +10,7 @@ from lora_engine.fast.dropout import disown, drawing_from, keep_mask, masked, ma
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.95])
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.95, 0.992])
 def test_the_rate_is_as_asked(rate: float, dtype: torch.dtype) -> None:
     x = torch.ones(700, 301, dtype=dtype)
     generator = Generator().manual_seed(0)
@@ -39,7 +39,13 @@ def test_a_small_rate_is_kept_by_dropping_nothing_in_most_calls() -> None:
     rates = [1 - float(keep_mask((4096,), 0.0005, generator).double().mean()) for _ in range(2000)]
     assert sum(rate == 0 for rate in rates) / 2000 == pytest.approx(1 - 0.128, abs=0.03)
     assert sum(rates) / 2000 == pytest.approx(0.0005, rel=0.2)
-    assert not keep_mask((50_000,), 0.99999, generator).double().mean() > 0.01
+
+
+@pytest.mark.parametrize("rate", [0.995, 0.999])
+def test_nearly_everything_is_dropped_at_the_asked_rate(rate: float) -> None:
+    kept = keep_mask((1_000_000,), rate, Generator().manual_seed(0))
+    assert kept.dtype == torch.int8
+    assert float(kept.double().mean()) == pytest.approx(1 - rate, rel=0.15)
 
 
 def test_the_same_seed_drops_the_same() -> None:

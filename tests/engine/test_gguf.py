@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from gguf import GGMLQuantizationType, GGUFReader
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from lora_engine import adapter as adapter_files
@@ -212,6 +213,17 @@ def test_what_does_not_fit_is_refused(case: str, tmp_path: Path) -> None:
         export_gguf(path, tmp_path / "out", home=tmp_path)
     assert said in str(refusal.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_missing_pairs_are_told(tmp_path: Path) -> None:
+    path = make(tmp_path / "a", tiny.llama())
+    tensors = load_file(path / "adapter_model.safetensors")
+    first = "base_model.model.model.layers.0.self_attn.q_proj"
+    left = {name: tensor for name, tensor in tensors.items() if not name.startswith(first)}
+    save_file(left, path / "adapter_model.safetensors")
+    base = saved_base(tmp_path / "base", tiny.llama())
+    with pytest.raises(AdapterError, match=r"layers\.0\.self_attn\.q_proj has no pair"):
+        export_gguf(path, tmp_path / "out", home=tmp_path, base_model=base)
 
 
 def test_wrong_base_is_told_with_every_layer(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_the_switch_is_heeded_and_the_mode_of_the_model_stays() -> None:
     model = family("bert").train()
     plain = PaddedClasses(model, 1, 16)
     assert choose_classes(model, plain, settings(fast=False)) is plain
+    assert choose_classes(model, plain, settings(neftune_noise_alpha=5)) is plain
     assert isinstance(choose_classes(model, plain, settings()), PackedClasses)
     assert model.training
 

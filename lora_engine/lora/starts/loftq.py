@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lora_engine.errors import SettingsError
 from lora_engine.lora.inject import adapted
 from lora_engine.lora.layers import LoRALayer
+from lora_engine.lora.starts.pissa import padded_rows
 from lora_engine.quantization import dequantized, is_quantized
 
 
@@ -61,5 +62,5 @@ def _fit(layer: LoRALayer, lost: Tensor) -> None:
     pair = layer.low_rank
     u, s, vt = torch.linalg.svd(lost, full_matrices=False)
     root = (s[: pair.r] / pair.scaling).sqrt()
-    pair.lora_A.copy_(root[:, None] * vt[: pair.r])
-    pair.lora_B.copy_(u[:, : pair.r] * root)
+    pair.lora_A.copy_(padded_rows(root[:, None] * vt[: pair.r], pair.r))
+    pair.lora_B.copy_(padded_rows((u[:, : pair.r] * root).T, pair.r).T)

@@ -22,11 +22,11 @@ def start(layer: LoRALayer, more: str = "") -> None:
     else:
         u, s, vt = torch.linalg.svd(weight, full_matrices=False)
     root = (s[: pair.r] / pair.scaling).sqrt()
-    pair.lora_A.copy_(_rows(root[:, None] * vt[: pair.r], pair.r).view_as(pair.lora_A))
-    pair.lora_B.copy_(_rows((u[:, : pair.r] * root).T, pair.r).T.view_as(pair.lora_B))
+    pair.lora_A.copy_(padded_rows(root[:, None] * vt[: pair.r], pair.r).view_as(pair.lora_A))
+    pair.lora_B.copy_(padded_rows((u[:, : pair.r] * root).T, pair.r).T.view_as(pair.lora_B))
     pair.start_A, pair.start_B = pair.lora_A.clone(), pair.lora_B.clone()
 
 
-def _rows(matrix: Tensor, r: int) -> Tensor:
+def padded_rows(matrix: Tensor, r: int) -> Tensor:
     """``matrix`` with zero rows below it where a small layer has fewer than r directions."""
     return torch.nn.functional.pad(matrix, (0, 0, 0, r - len(matrix)))
