@@ -18,6 +18,7 @@ from app.pieces import piece
 from app.playground_tab import PlaygroundTab
 from app.runs_tab import RunsTab
 from app.services import Services
+from app.starting import goes_on
 from app.train_tab import TrainTab
 from app.wording import after as after_words
 from app.wording import common
@@ -128,7 +129,8 @@ class Page:
         """From a finished run to a form that goes on from its adapter."""
         job = self.services.store.get(run)
         start = str(adapter_of(self.services, job))
-        config = job.config.model_copy(update={"start_from": start})
+        lora = goes_on(job.config.lora, Path(start))
+        config = job.config.model_copy(update={"start_from": start, "lora": lora})
         said = after_words.FURTHER_SAID.format(name=job.name)
         return {
             **self.train.fill(config, dataset or "", said),

@@ -7,7 +7,8 @@ from app.services import Services
 from app.wording import train as words
 from jobs.job import Job
 from lora_engine import catalog
-from lora_engine.config import TrainConfig
+from lora_engine.adapter_config import read_settings
+from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.errors import DataError, ModelError, SettingsError
 from lora_engine.extras import check_extras
 from lora_engine.profile import count_parameters
@@ -33,7 +34,7 @@ def start_training(services: Services, config: TrainConfig, name: str = "") -> J
     except ModelError as error:
         raise SettingsError("base_model", str(error)) from None
     count_parameters(fitting.profile, config.lora)
-    check_here(config)
+    check_here(services, config)
     if not catalog.is_starter(config.base_model):
         catalog.remember(config.base_model, services.home)
     if config.roles is None:
@@ -41,13 +42,32 @@ def start_training(services: Services, config: TrainConfig, name: str = "") -> J
     return services.store.enqueue(config, name.strip() or dataset.name)
 
 
-def check_here(config: TrainConfig) -> None:
+def goes_on(lora: LoraConfig, adapter: Path) -> LoraConfig:
+    """The settings of a run that begins with ``adapter``, which a run with ``lora`` has made.
+
+    What did not start at B·A = 0 was saved as a pair of another rank, and starts only once.
+    """
+    if lora.init_lora_weights == "kaiming":
+        return lora
+    own = {"lora_dropout": lora.lora_dropout, "loraplus_lr_ratio": lora.loraplus_lr_ratio}
+    saved = read_settings(adapter).lora
+    return saved.model_copy(update={**own, "init_lora_weights": "kaiming"})
+
+
+def check_here(services: Services, config: TrainConfig) -> None:
     """Whether this machine has what the settings ask for.
 
     Raises:
-        SettingsError: a package or an adapter is missing; ``field`` says for which setting.
+        SettingsError: a package, an adapter or test data is missing; ``field`` says for which
+            setting.
     """
     check_extras(config)
+    test = config.test_dataset
+    if test is not None and not Path(test).is_file():
+        try:
+            services.library.get(test)
+        except DataError as error:
+            raise SettingsError("test_dataset", str(error)) from None
     start = config.start_from
     if start is not None and not Path(start).expanduser().exists():
         raise SettingsError("start_from", words.NO_START.format(path=start))

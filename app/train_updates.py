@@ -47,7 +47,7 @@ class TrainUpdates:
             if profile is not None:
                 counts = count_parameters(profile, config.lora)
                 updates[layout.counts] = counts_view.counts_html(counts, config.lora)
-            check_here(config)
+            check_here(self.services, config)
         except SettingsError as error:
             return updates | self.problem(error)
         return updates | {layout.estimate: self._estimate(config, dataset)}
