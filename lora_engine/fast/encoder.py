@@ -106,7 +106,7 @@ class _Layer(torch.autograd.Function):
         *_: Tensor,
     ) -> Tensor:
         def drawn(shape: Any, rate: float) -> Tensor | None:
-            return keep_mask(tuple(shape), rate, dropping) if dropping and rate else None
+            return keep_mask(tuple(shape), rate, dropping, x.dtype) if dropping and rate else None
 
         cut = firsts is not None
         qkv, attend = parts.attend.forward(x, dropping)

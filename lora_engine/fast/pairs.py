@@ -83,7 +83,7 @@ class Group:
             return outs, ()
         masks: Kept = ()
         if dropping is not None and self.dropout > 0:
-            masks = (keep_mask(tuple(x.shape), self.dropout, dropping),)
+            masks = (keep_mask(tuple(x.shape), self.dropout, dropping, x.dtype),)
         used = masked(x, masks[0]) if masks else x
         low = used @ self._a(x.dtype, bool(masks)).T
         for pair, part in zip(self.pairs, self._split(low), strict=True):

@@ -57,7 +57,9 @@ class Stacked:
         if not self.group.pairs:
             return out, ()
         rate = self.group.dropout
-        masks = (keep_mask(tuple(x.shape), rate, dropping),) if dropping and rate else ()
+        masks: Kept = ()
+        if dropping and rate:
+            masks = (keep_mask(tuple(x.shape), rate, dropping, x.dtype),)
         a, b = self._pairs(x.dtype, bool(masks))
         used = masked(x, masks[0]) if masks else x
         low = used @ a.T
