@@ -1,7 +1,6 @@
 """Everything needed to go on with a run as if it had never been interrupted."""
 
 import os
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lora_engine import checkpoint_folder
 from lora_engine.adapter import load_trained, starting_tensors, trained_tensors
 
 
@@ -35,10 +35,7 @@ def save_checkpoint(
     state: RunState,
 ) -> None:
     """Write a checkpoint; the one before it stays until this one is whole."""
-    unfinished, previous = _beside(folder, "part"), _beside(folder, "old")
-    for stale in (unfinished, previous):
-        shutil.rmtree(stale, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    unfinished = checkpoint_folder.begin(folder)
     contents: dict[str, Any] = {
         "trained": {name: tensor.detach().cpu() for name, tensor in trained_tensors(model).items()},
         "starting": {name: t.cpu() for name, t in starting_tensors(model).items()},
@@ -48,14 +45,11 @@ def save_checkpoint(
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "state": asdict(state),
     }
-    with (unfinished / "state.pt").open("wb") as file:
+    with (unfinished / checkpoint_folder.STATE).open("wb") as file:
         torch.save(contents, file)
         file.flush()
         os.fsync(file.fileno())
-    if folder.exists():
-        folder.rename(previous)
-    unfinished.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
+    checkpoint_folder.publish(unfinished, folder)
 
 
 def load_checkpoint(
@@ -65,10 +59,10 @@ def load_checkpoint(
     scheduler: torch.optim.lr_scheduler.LRScheduler,
 ) -> RunState | None:
     """Bring a fresh run to where the checkpoint left off; None where there is no checkpoint."""
-    found = next((f for f in (folder, _beside(folder, "old")) if (f / "state.pt").is_file()), None)
+    found = checkpoint_folder.find(folder)
     if found is None:
         return None
-    contents = torch.load(found / "state.pt", map_location="cpu", weights_only=True)
+    contents = torch.load(found / checkpoint_folder.STATE, map_location="cpu", weights_only=True)
     load_trained(model, contents["trained"])
     for name, buffer in starting_tensors(model).items():
         buffer.copy_(contents["starting"][name])
@@ -78,7 +72,3 @@ def load_checkpoint(
     if contents["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(contents["random_cuda"])
     return RunState(**contents["state"])
-
-
-def _beside(folder: Path, suffix: str) -> Path:
-    return folder.with_name(f"{folder.name}.{suffix}")

@@ -61,7 +61,7 @@ def at_step(store: Store, job_id: int, step: int) -> Job:
 
 def learned(store: Store, job_id: int) -> int:
     """The step of the fake engine's last checkpoint."""
-    path = store.job_dir(job_id) / "checkpoint" / "step.txt"
+    path = store.job_dir(job_id) / "checkpoint" / "state.pt"
     return int(path.read_text()) if path.exists() else 0
 
 
