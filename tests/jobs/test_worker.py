@@ -17,6 +17,7 @@ from tests.jobs.queue_helpers import (
     QUICK,
     at_step,
     ended,
+    is_gone,
     learned,
     settings,
     start_worker,
@@ -27,13 +28,6 @@ from tests.jobs.queue_helpers import (
 )
 
 LONG = {"steps": 100_000, "seconds": 0.01}
-
-
-def is_gone(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def child_pid(store, job_id):
