@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from lora_engine.config import TrainConfig
-from lora_engine.errors import WorkbenchError
+from lora_engine.errors import SettingsError, WorkbenchError
 
 
 class JobStatus(StrEnum):
@@ -58,16 +58,20 @@ class Job:
     worker: str | None
     device: str | None
     heartbeat_at: float | None
+    unreadable: str = ""
+    """Why ``config`` only stands in for settings that this version cannot read."""
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
         """Make a job from a row of the ``jobs`` table."""
+        config, unreadable = _settings(row["config"])
         return cls(
             **row
             | {
                 "name": row["name"] or f"Run {row['id']}",
                 "status": JobStatus(row["status"]),
-                "config": TrainConfig.parse(json.loads(row["config"])),
+                "config": config,
+                "unreadable": unreadable,
                 "metrics": json.loads(row["metrics"]) if row["metrics"] else None,
                 "cancel_requested": bool(row["cancel_requested"]),
             }
@@ -84,7 +88,7 @@ class Job:
 
     @property
     def can_resume(self) -> bool:
-        return self.status in (JobStatus.failed, JobStatus.cancelled)
+        return self.status in (JobStatus.failed, JobStatus.cancelled) and not self.unreadable
 
     @property
     def can_delete(self) -> bool:
@@ -101,6 +105,20 @@ class ProgressPoint:
     learning_rate: float | None
     tokens_per_second: float | None
     at: float
+
+
+def _settings(text: str) -> tuple[TrainConfig, str]:
+    """The settings in a row; or a stand-in for them, and why: one row must not hide the others."""
+    try:
+        return TrainConfig.parse_json(text), ""
+    except SettingsError as error:
+        said = f"The settings of this run cannot be read by this version: {error}"
+    try:
+        values = json.loads(text)
+        named = {name: values[name] for name in ("base_model", "dataset")}
+        return TrainConfig.parse(named), said
+    except (ValueError, RecursionError, TypeError, KeyError, SettingsError):
+        return TrainConfig(base_model="unknown", dataset="unknown"), said
 
 
 class StoreError(WorkbenchError):
