@@ -1,7 +1,6 @@
 """What a job is: a frozen row of the queue, its states, and what can go wrong with it."""
 
 import json
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -137,16 +136,3 @@ class IllegalTransition(WorkbenchError):  # noqa: N818 (a promised name)
 
     def __init__(self, job: Job, change: str) -> None:
         super().__init__(f"Run {job.id} cannot be {change}, because it is {job.status}.")
-
-
-def finite(value: Any) -> Any:
-    """JSON knows no infinity and no NaN; they become null."""
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case dict():
-            return {key: finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [finite(item) for item in value]
-        case _:
-            return value

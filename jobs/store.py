@@ -23,9 +23,9 @@ from jobs.job import (
     JobStatus,
     ProgressPoint,
     StoreError,
-    finite,
 )
 from lora_engine.config import TrainConfig
+from lora_engine.finite import finite
 from lora_engine.progress import Progress
 
 __all__ = [
@@ -267,6 +267,7 @@ class Store:
 
     def record(self, job_id: int, worker: str, progress: Progress) -> None:
         """Keep a report of the running job; what it does not know stays as it was."""
+        progress = progress.model_copy(update=finite(progress.model_dump()))
         with self._database.atomic():
             self._change(
                 """

@@ -10,6 +10,7 @@ from torch import nn
 
 from lora_engine import checkpoint_folder
 from lora_engine.adapter import load_trained, starting_tensors, trained_tensors
+from lora_engine.errors import DivergedError
 
 
 @dataclass
@@ -34,10 +35,17 @@ def save_checkpoint(
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     state: RunState,
 ) -> None:
-    """Write a checkpoint; the one before it stays until this one is whole."""
+    """Write a checkpoint; the one before it stays until this one is whole.
+
+    Raises:
+        DivergedError: a trained weight is no number; nothing is written then.
+    """
+    trained = trained_tensors(model)
+    if not all(bool(tensor.isfinite().all()) for tensor in trained.values()):
+        raise DivergedError(state.step)
     unfinished = checkpoint_folder.begin(folder)
     contents: dict[str, Any] = {
-        "trained": {name: tensor.detach().cpu() for name, tensor in trained_tensors(model).items()},
+        "trained": {name: tensor.detach().cpu() for name, tensor in trained.items()},
         "starting": {name: t.cpu() for name, t in starting_tensors(model).items()},
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),

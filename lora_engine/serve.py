@@ -40,6 +40,7 @@ from lora_engine.classify import (
     split_pair,
 )
 from lora_engine.errors import WorkbenchError
+from lora_engine.finite import finite
 from lora_engine.generate import Decoding, Row, Speaker
 from lora_engine.lora.switch import MOST_LOADED
 from lora_engine.model import choose_device
@@ -179,7 +180,7 @@ class Service:
         return kept[1]
 
     def _tell(self, number: Any, event: str, **values: Any) -> None:
-        line = json.dumps({"id": number, "event": event, **values}, ensure_ascii=False)
+        line = json.dumps(finite({"id": number, "event": event, **values}), ensure_ascii=False)
         self._out.write(line + "\n")
         self._out.flush()
 

@@ -1,5 +1,6 @@
 """From settings to an adapter: the one visible training loop."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from lora_engine import adapter
 from lora_engine.batches import Plan
 from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import TrainConfig
+from lora_engine.errors import DivergedError
 from lora_engine.evaluate import measure
 from lora_engine.fast.onednn import quicken
 from lora_engine.lora.inject import inject
@@ -60,6 +62,7 @@ def train(
 
     Raises:
         WorkbenchError: settings, data or model that cannot be used.
+        DivergedError: the loss is no number any more; the checkpoint is from before.
     """
     report(Progress(phase="preparing", message="Reading the data"))
     heap = Heap()
@@ -141,6 +144,8 @@ def train(
         began = time.perf_counter()
         examples = work.training.examples(plan.update(state.step))
         loss = backward(path, examples)
+        if not math.isfinite(loss):
+            raise DivergedError(state.step)
         state.tokens += path.tokens(examples)
         if config.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(trainable, config.max_grad_norm)

@@ -164,6 +164,16 @@ def test_metrics_that_json_cannot_hold_become_null(store):
     assert done.metrics == {"loss": None, "list": [None, 1], "nested": {"ok": 0.5}}
 
 
+def test_losses_that_are_no_numbers_are_not_known(store):
+    job = running(store)
+    store.record(job.id, WORKER, training(1, eval_loss=2.0))
+    odd = {"loss": float("nan"), "eval_loss": float("inf"), "tokens_per_second": float("inf")}
+    store.record(job.id, WORKER, training(2).model_copy(update=odd))
+    now = store.get(job.id)
+    assert (now.step, now.loss, now.eval_loss, now.tokens_per_second) == (2, 1.0, 2.0, None)
+    assert [(point.step, point.eval_loss) for point in store.progress(job.id)] == [(1, 2.0)]
+
+
 def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_flagged(store):
     job = running(store)
     waiting = store.enqueue(settings())
