@@ -10,7 +10,7 @@ from torch import nn
 
 from lora_engine import checkpoint_folder
 from lora_engine.adapter import load_trained, starting_tensors, trained_tensors
-from lora_engine.errors import DivergedError
+from lora_engine.errors import DataError, DivergedError
 
 
 @dataclass
@@ -34,8 +34,11 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     state: RunState,
+    data: str,
 ) -> None:
     """Write a checkpoint; the one before it stays until this one is whole.
+
+    ``data`` is the fingerprint of what is learned from: the place in it follows from ``state``.
 
     Raises:
         DivergedError: a trained weight is no number; nothing is written then.
@@ -52,6 +55,7 @@ def save_checkpoint(
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "state": asdict(state),
+        "data": data,
     }
     with (unfinished / checkpoint_folder.STATE).open("wb") as file:
         torch.save(contents, file)
@@ -65,12 +69,22 @@ def load_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
+    data: str,
 ) -> RunState | None:
-    """Bring a fresh run to where the checkpoint left off; None where there is no checkpoint."""
+    """Bring a fresh run to where the checkpoint left off; None where there is no checkpoint.
+
+    Raises:
+        DataError: ``data`` is not what the checkpoint was learned from.
+    """
     found = checkpoint_folder.find(folder)
     if found is None:
         return None
     contents = torch.load(found / checkpoint_folder.STATE, map_location="cpu", weights_only=True)
+    if contents.get("data", data) != data:  # an older checkpoint does not say
+        raise DataError(
+            "The data are not the rows that this run began with: bring the file and the settings "
+            "back as they were, or begin a new run."
+        )
     load_trained(model, contents["trained"])
     for name, buffer in starting_tensors(model).items():
         buffer.copy_(contents["starting"][name])

@@ -102,7 +102,8 @@ def train(
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     scheduler = make_scheduler(optimizer, config, plan.total_steps)
     checkpoint = out_dir / "checkpoint"
-    found = load_checkpoint(checkpoint, model, optimizer, scheduler) if resume else None
+    parts = model, optimizer, scheduler
+    found = load_checkpoint(checkpoint, *parts, work.fingerprint) if resume else None
     state = found or RunState()
 
     def tell(phase: Phase, message: str = "", eval_loss: float | None = None) -> None:
@@ -161,14 +162,14 @@ def train(
         if is_last or state.step % evaluate_every == 0:
             evaluate()
         if is_last or time.monotonic() - saved_at > checkpoint_seconds:
-            save_checkpoint(checkpoint, model, optimizer, scheduler, state)
+            save_checkpoint(checkpoint, *parts, state, work.fingerprint)
             saved_at = time.monotonic()
 
     if state.step == 0:
         return TrainResult(None, {}, stopped)
     tell("saving", "Saving the adapter")
     if stopped:
-        save_checkpoint(checkpoint, model, optimizer, scheduler, state)
+        save_checkpoint(checkpoint, *parts, state, work.fingerprint)
         if state.eval_losses and state.eval_losses[-1][0] != state.step:
             evaluate()
     counts = count_parameters(profile, config.lora)

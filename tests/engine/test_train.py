@@ -138,6 +138,34 @@ def test_stopped_and_resumed_ends_where_an_uninterrupted_run_ends(run: Runs, sto
         assert second.metrics[key] == whole.metrics[key]
 
 
+@pytest.mark.parametrize("shorter", [False, True])
+def test_resume_refuses_other_rows_behind_the_same_path(
+    run: Runs, tmp_path: Path, data_file: Path, shorter: bool
+) -> None:
+    changing = tmp_path / "rows.jsonl"
+    rows = data_file.read_text().splitlines()
+    changing.write_text("\n".join(rows))
+    run("out", stop_at=4, dataset=str(changing))
+    changing.write_text("\n".join(rows[:-1] if shorter else [*rows[:-1], rows[0]]))
+    with pytest.raises(DataError, match="not the rows that this run began with") as refused:
+        run("out", resume=True, dataset=str(changing))
+    assert "\n" not in str(refused.value)
+    changing.write_text("\n".join(rows))
+    assert run("out", resume=True, dataset=str(changing)).metrics["stopped"] is False
+
+
+def test_a_checkpoint_from_before_rows_were_compared_is_gone_on_from(
+    run: Runs, tmp_path: Path
+) -> None:
+    run("out", stop_at=4)
+    state = tmp_path / "out" / "checkpoint" / "state.pt"
+    contents = torch.load(state, weights_only=True)
+    del contents["data"]
+    torch.save(contents, state)
+    run("out", resume=True)
+    assert min(r.step for r in run.reports if r.phase == "training") == 5
+
+
 def test_stop_before_the_first_update_leaves_no_adapter(run: Runs, tmp_path: Path) -> None:
     result = run("none", stop_at=0)
     assert result.stopped
