@@ -165,7 +165,7 @@ class RunsTab:
             ),
             self.stop: gr.update(visible=job.can_stop),
             self.resume: gr.update(visible=job.can_resume),
-            self.again: gr.update(visible=True),
+            self.again: gr.update(visible=not job.unreadable),
             self.ask_delete: gr.update(visible=job.can_delete),
         }
 

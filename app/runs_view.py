@@ -167,4 +167,6 @@ def log_html(log: str) -> str:
 
 def settings_html(job: Job) -> str:
     """The run's settings as JSON text, as they lie in the zip."""
+    if job.unreadable:
+        return notice("warning", job.unreadable)
     return f'<pre class="log" tabindex="0">{text(json.dumps(job.config.to_json(), indent=2))}</pre>'

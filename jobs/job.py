@@ -1,13 +1,12 @@
 """What a job is: a frozen row of the queue, its states, and what can go wrong with it."""
 
 import json
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
 from lora_engine.config import TrainConfig
-from lora_engine.errors import WorkbenchError
+from lora_engine.errors import SettingsError, WorkbenchError
 
 
 class JobStatus(StrEnum):
@@ -58,16 +57,20 @@ class Job:
     worker: str | None
     device: str | None
     heartbeat_at: float | None
+    unreadable: str = ""
+    """Why ``config`` only stands in for settings that this version cannot read."""
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
         """Make a job from a row of the ``jobs`` table."""
+        config, unreadable = _settings(row["config"])
         return cls(
             **row
             | {
                 "name": row["name"] or f"Run {row['id']}",
                 "status": JobStatus(row["status"]),
-                "config": TrainConfig.parse(json.loads(row["config"])),
+                "config": config,
+                "unreadable": unreadable,
                 "metrics": json.loads(row["metrics"]) if row["metrics"] else None,
                 "cancel_requested": bool(row["cancel_requested"]),
             }
@@ -84,7 +87,7 @@ class Job:
 
     @property
     def can_resume(self) -> bool:
-        return self.status in (JobStatus.failed, JobStatus.cancelled)
+        return self.status in (JobStatus.failed, JobStatus.cancelled) and not self.unreadable
 
     @property
     def can_delete(self) -> bool:
@@ -103,6 +106,20 @@ class ProgressPoint:
     at: float
 
 
+def _settings(text: str) -> tuple[TrainConfig, str]:
+    """The settings in a row; or a stand-in for them, and why: one row must not hide the others."""
+    try:
+        return TrainConfig.parse_json(text), ""
+    except SettingsError as error:
+        said = f"The settings of this run cannot be read by this version: {error}"
+    try:
+        values = json.loads(text)
+        named = {name: values[name] for name in ("base_model", "dataset")}
+        return TrainConfig.parse(named), said
+    except (ValueError, RecursionError, TypeError, KeyError, SettingsError):
+        return TrainConfig(base_model="unknown", dataset="unknown"), said
+
+
 class StoreError(WorkbenchError):
     """The data folder or its database cannot be used."""
 
@@ -119,16 +136,3 @@ class IllegalTransition(WorkbenchError):  # noqa: N818 (a promised name)
 
     def __init__(self, job: Job, change: str) -> None:
         super().__init__(f"Run {job.id} cannot be {change}, because it is {job.status}.")
-
-
-def finite(value: Any) -> Any:
-    """JSON knows no infinity and no NaN; they become null."""
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case dict():
-            return {key: finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [finite(item) for item in value]
-        case _:
-            return value

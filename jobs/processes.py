@@ -49,15 +49,16 @@ def send(process: subprocess.Popen[bytes], line: bytes) -> bool:
     return True
 
 
-def kill_tree(process: subprocess.Popen[bytes], patience_seconds: float = 10) -> None:
-    """End a child and all of its descendants at once, and wait for the child."""
+def kill_tree(process: subprocess.Popen[bytes], patience_seconds: float = 10) -> bool:
+    """End a child and all of its descendants at once; False where it is stuck and did not end."""
     if process.poll() is not None:
-        return  # its number may already be another process's
+        return True  # its number may already be another process's
     family = _descendants(process.pid)
     process.kill()
     _kill(family)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(patience_seconds)
+    return process.poll() is not None
 
 
 def close_stdin(process: subprocess.Popen[bytes]) -> None:

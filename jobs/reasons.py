@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from jobs.job import Job
+from lora_engine import checkpoint_folder
 from lora_engine.config import TrainConfig
 
 SIGKILL = 9
@@ -56,7 +57,7 @@ def of_stop(job: Job, folder: Path) -> str:
     """What is left of a run that was stopped; ``folder`` is the job's."""
     if (folder / "adapter.zip").is_file():
         return f"Stopped after {job.step} of {job.total_steps} updates; what was learned is kept."
-    if (folder / "checkpoint").is_dir():
+    if checkpoint_folder.exists(folder / "checkpoint"):
         return "Stopped before it was saved; Resume goes on from the last checkpoint."
     return "Stopped before anything was learned."
 

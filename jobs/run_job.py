@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from jobs import processes, reasons
 from jobs.store import IllegalTransition, Store
+from lora_engine import checkpoint_folder
 from lora_engine.config import TrainConfig
 from lora_engine.errors import WorkbenchError
 from lora_engine.progress import Progress, Report, ShouldStop
@@ -116,7 +117,7 @@ class Run:
         """Train to the end, or until a stop, and bring the job into its last state."""
         store, folder = self._store, self._store.job_dir(self._job_id)
         config = store.get(self._job_id).config
-        resume = (folder / "checkpoint").is_dir()
+        resume = checkpoint_folder.exists(folder / "checkpoint")
         message = "Going on from the last checkpoint" if resume else "Starting"
         self.report(Progress(phase="preparing", message=message))
         try:

@@ -23,9 +23,9 @@ from jobs.job import (
     JobStatus,
     ProgressPoint,
     StoreError,
-    finite,
 )
 from lora_engine.config import TrainConfig
+from lora_engine.finite import finite
 from lora_engine.progress import Progress
 
 __all__ = [
@@ -216,7 +216,15 @@ class Store:
         shutil.rmtree(self.job_dir(job_id), ignore_errors=True)
 
     def claim(self, worker: str, device: str) -> Job | None:
-        """Take the next job for a device; ``None`` if none waits or the device is at work."""
+        """Take the next job for a device; ``None`` if none waits or the device is at work.
+
+        One whose settings cannot be read fails at once, and the next is taken.
+        """
+        while (job := self._take(worker, device)) is not None and job.unreadable:
+            self.fail(job.id, worker, job.unreadable)
+        return job
+
+    def _take(self, worker: str, device: str) -> Job | None:
         jobs = self._jobs(
             """
             UPDATE jobs SET status = 'running', worker = :worker, device = :device,
@@ -259,6 +267,7 @@ class Store:
 
     def record(self, job_id: int, worker: str, progress: Progress) -> None:
         """Keep a report of the running job; what it does not know stays as it was."""
+        progress = progress.model_copy(update=finite(progress.model_dump()))
         with self._database.atomic():
             self._change(
                 """

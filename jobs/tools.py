@@ -16,7 +16,7 @@ from lora_engine.errors import WorkbenchError
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.2
+COMMAND = (sys.executable, "-m", "jobs.run_tool")
 NAMES = {
     "ranks": "measuring the ranks",
     "shrink": "shrinking",
@@ -35,7 +35,8 @@ def run(
     home: Path, arguments: Sequence[str], *, command: Sequence[str] = ()
 ) -> Iterator[str | dict[str, Any]]:
     """Run ``python -m lora_engine ARGUMENTS --json``; gives what it says it is doing and, last,
-    its result. Closing the iterator early ends the child. ``command`` stands in for the engine.
+    its result. Closing the iterator early ends the child, and so does the end of this process.
+    ``command`` stands in for the engine.
 
     Raises:
         ToolError: it failed, or another one is at work; the sentence says why.
@@ -43,7 +44,7 @@ def run(
     if not _turn.acquire(blocking=False):
         raise ToolError("Another adapter is being worked on: wait until that is done.")
     try:
-        yield from _run(home, arguments, command or (sys.executable, "-m", "lora_engine"))
+        yield from _run(home, arguments, command or COMMAND)
     finally:
         _turn.release()
 

@@ -195,7 +195,10 @@ class Worker:
                 break
             time.sleep(0.05)
         for child in children:
-            processes.kill_tree(child.process)
+            has_ended = processes.kill_tree(child.process)
             processes.close_stdin(child.process)
+            if not has_ended:  # another worker takes the job once this one is silent for long
+                log.error("%s: its process cannot be ended", child.job.name)
+                continue
             with contextlib.suppress(IllegalTransition, JobNotFound):
                 self._store.release(child.job.id, self.name)

@@ -1,7 +1,6 @@
 """Everything needed to go on with a run as if it had never been interrupted."""
 
 import os
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from lora_engine import checkpoint_folder
 from lora_engine.adapter import load_trained, starting_tensors, trained_tensors
+from lora_engine.errors import DataError, DivergedError
 
 
 @dataclass
@@ -33,29 +34,34 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     state: RunState,
+    data: str,
 ) -> None:
-    """Write a checkpoint; the one before it stays until this one is whole."""
-    unfinished, previous = _beside(folder, "part"), _beside(folder, "old")
-    for stale in (unfinished, previous):
-        shutil.rmtree(stale, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    """Write a checkpoint; the one before it stays until this one is whole.
+
+    ``data`` is the fingerprint of what is learned from: the place in it follows from ``state``.
+
+    Raises:
+        DivergedError: a trained weight is no number; nothing is written then.
+    """
+    trained = trained_tensors(model)
+    if not all(bool(tensor.isfinite().all()) for tensor in trained.values()):
+        raise DivergedError(state.step)
+    unfinished = checkpoint_folder.begin(folder)
     contents: dict[str, Any] = {
-        "trained": {name: tensor.detach().cpu() for name, tensor in trained_tensors(model).items()},
+        "trained": {name: tensor.detach().cpu() for name, tensor in trained.items()},
         "starting": {name: t.cpu() for name, t in starting_tensors(model).items()},
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "state": asdict(state),
+        "data": data,
     }
-    with (unfinished / "state.pt").open("wb") as file:
+    with (unfinished / checkpoint_folder.STATE).open("wb") as file:
         torch.save(contents, file)
         file.flush()
         os.fsync(file.fileno())
-    if folder.exists():
-        folder.rename(previous)
-    unfinished.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
+    checkpoint_folder.publish(unfinished, folder)
 
 
 def load_checkpoint(
@@ -63,12 +69,22 @@ def load_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
+    data: str,
 ) -> RunState | None:
-    """Bring a fresh run to where the checkpoint left off; None where there is no checkpoint."""
-    found = next((f for f in (folder, _beside(folder, "old")) if (f / "state.pt").is_file()), None)
+    """Bring a fresh run to where the checkpoint left off; None where there is no checkpoint.
+
+    Raises:
+        DataError: ``data`` is not what the checkpoint was learned from.
+    """
+    found = checkpoint_folder.find(folder)
     if found is None:
         return None
-    contents = torch.load(found / "state.pt", map_location="cpu", weights_only=True)
+    contents = torch.load(found / checkpoint_folder.STATE, map_location="cpu", weights_only=True)
+    if contents.get("data", data) != data:  # an older checkpoint does not say
+        raise DataError(
+            "The data are not the rows that this run began with: bring the file and the settings "
+            "back as they were, or begin a new run."
+        )
     load_trained(model, contents["trained"])
     for name, buffer in starting_tensors(model).items():
         buffer.copy_(contents["starting"][name])
@@ -78,7 +94,3 @@ def load_checkpoint(
     if contents["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(contents["random_cuda"])
     return RunState(**contents["state"])
-
-
-def _beside(folder: Path, suffix: str) -> Path:
-    return folder.with_name(f"{folder.name}.{suffix}")

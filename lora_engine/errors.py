@@ -24,5 +24,17 @@ class ModelError(WorkbenchError):
     """A base model cannot be found, fetched or used."""
 
 
+class DivergedError(WorkbenchError):
+    """A run whose loss or weights are no numbers any more after ``step`` updates."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"The loss is no longer a number after update {step}: try a lower learning rate."
+            if step
+            else "The loss of the first update is not a number: try precision fp32, or check that "
+            "the base model is whole."
+        )
+
+
 class AdapterError(WorkbenchError):
     """An adapter file cannot be read or does not fit its base model."""

@@ -13,6 +13,7 @@ from lora_engine import adapter
 from lora_engine.batches import Plan
 from lora_engine.checkpoint import RunState
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.finite import finite
 from lora_engine.memory import peak_memory_mb
 from lora_engine.prepare import Work
 from lora_engine.profile import ModelProfile, ParameterCount
@@ -208,5 +209,5 @@ def _outcome(metrics: dict[str, Any], unit: str) -> str:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    text = json.dumps(values, indent=2, ensure_ascii=False)
+    text = json.dumps(finite(values), indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")

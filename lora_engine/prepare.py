@@ -42,6 +42,12 @@ class Work:
         """Tokens of the longest row, as it is trained on."""
         return min(self.encoded.longest, self.words.max_length)
 
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same rows, read in the same way and split alike."""
+        counts = len(self.training), len(self.validation), self.encoded.tokens
+        return " ".join(map(str, (self.dataset.dataset_id, *counts)))
+
 
 def prepare(config: TrainConfig, home: Path, out_dir: Path, report: Report) -> Work:
     """Find the model and the data of ``config`` and turn the rows into examples.

@@ -40,7 +40,9 @@ from lora_engine.classify import (
     split_pair,
 )
 from lora_engine.errors import WorkbenchError
+from lora_engine.finite import finite
 from lora_engine.generate import Decoding, Row, Speaker
+from lora_engine.lora.switch import MOST_LOADED
 from lora_engine.model import choose_device
 from lora_engine.progress import Progress
 
@@ -57,7 +59,8 @@ class Service:
         self._out = out
         self._device = device
         self._loaded: tuple[Hashable, Speaker | Judge] | None = None
-        self._adapters: dict[tuple[str, int], Adapter] = {}
+        self._adapters: dict[str, tuple[int, Adapter]] = {}
+        """Path → version and adapter; the least recently used first."""
         self.stopped_before = 0
         """Requests with a smaller id are to end early."""
 
@@ -167,13 +170,17 @@ class Service:
             version = path.stat().st_mtime_ns
         except OSError:
             raise WorkbenchError("This run's adapter is no longer there.") from None
-        key = str(path), version
-        if key not in self._adapters:
-            self._adapters[key] = adapter_files.read(path)
-        return self._adapters[key]
+        kept = self._adapters.pop(str(path), None)
+        if kept is None or kept[0] != version:
+            kept = None  # an adapter may be a whole model: the old one makes room first
+            while len(self._adapters) >= MOST_LOADED:
+                self._adapters.pop(next(iter(self._adapters)))
+            kept = version, adapter_files.read(path)
+        self._adapters[str(path)] = kept
+        return kept[1]
 
     def _tell(self, number: Any, event: str, **values: Any) -> None:
-        line = json.dumps({"id": number, "event": event, **values}, ensure_ascii=False)
+        line = json.dumps(finite({"id": number, "event": event, **values}), ensure_ascii=False)
         self._out.write(line + "\n")
         self._out.flush()
 

@@ -1,5 +1,6 @@
 """From settings to an adapter: the one visible training loop."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from lora_engine import adapter
 from lora_engine.batches import Plan
 from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import TrainConfig
+from lora_engine.errors import DivergedError
 from lora_engine.evaluate import measure
 from lora_engine.fast.onednn import quicken
 from lora_engine.lora.inject import inject
@@ -60,6 +62,7 @@ def train(
 
     Raises:
         WorkbenchError: settings, data or model that cannot be used.
+        DivergedError: the loss is no number any more; the checkpoint is from before.
     """
     report(Progress(phase="preparing", message="Reading the data"))
     heap = Heap()
@@ -100,7 +103,8 @@ def train(
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     scheduler = make_scheduler(optimizer, config, plan.total_steps)
     checkpoint = out_dir / "checkpoint"
-    found = load_checkpoint(checkpoint, model, optimizer, scheduler) if resume else None
+    parts = model, optimizer, scheduler
+    found = load_checkpoint(checkpoint, *parts, work.fingerprint) if resume else None
     state = found or RunState()
 
     def tell(phase: Phase, message: str = "", eval_loss: float | None = None) -> None:
@@ -142,6 +146,8 @@ def train(
         began = time.perf_counter()
         examples = work.training.examples(plan.update(state.step))
         loss = backward(path, examples)
+        if not math.isfinite(loss):
+            raise DivergedError(state.step)
         state.tokens += path.tokens(examples)
         if config.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(trainable, config.max_grad_norm)
@@ -157,14 +163,14 @@ def train(
         if is_last or state.step % evaluate_every == 0:
             evaluate()
         if is_last or time.monotonic() - saved_at > checkpoint_seconds:
-            save_checkpoint(checkpoint, model, optimizer, scheduler, state)
+            save_checkpoint(checkpoint, *parts, state, work.fingerprint)
             saved_at = time.monotonic()
 
     if state.step == 0:
         return TrainResult(None, {}, stopped)
     tell("saving", "Saving the adapter")
     if stopped:
-        save_checkpoint(checkpoint, model, optimizer, scheduler, state)
+        save_checkpoint(checkpoint, *parts, state, work.fingerprint)
         if state.eval_losses and state.eval_losses[-1][0] != state.step:
             evaluate()
     metrics = collect_metrics(model, counts, work, state, plan, place)

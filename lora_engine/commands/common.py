@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_engine.catalog import DEFAULT_HOME
+from lora_engine.finite import finite
 from lora_engine.progress import Progress
 
 Run = Callable[[argparse.Namespace], None]
@@ -75,7 +76,7 @@ def say(text: str) -> None:
 
 def say_json(values: Any) -> None:
     """Print a result as one line of JSON."""
-    say(json.dumps(values, ensure_ascii=False))
+    say(json.dumps(finite(values), ensure_ascii=False))
 
 
 def tell(progress: Progress) -> None:

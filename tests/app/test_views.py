@@ -48,6 +48,12 @@ def seen(html: str) -> Tags:
     return tags
 
 
+def test_settings_that_cannot_be_read_are_not_shown_as_others() -> None:
+    html = runs_view.settings_html(job(unreadable="The settings cannot be read."))
+    assert "The settings cannot be read." in html
+    assert "learning_rate" not in html
+
+
 def dataset(**changes: Any) -> Dataset:
     values: dict[str, Any] = {
         "dataset_id": "0123456789abcdef", "name": "Numbers", "file_name": "n.csv",

@@ -1,6 +1,9 @@
 """A run from settings to zip, with a tiny real model."""
 
+import importlib
+import itertools
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from lora_engine import adapter
+from lora_engine.batches import Example
 from lora_engine.config import TrainConfig
 from lora_engine.errors import DataError, SettingsError, WorkbenchError
+from lora_engine.loss import LossPath
 from lora_engine.prepare import Work, prepare
 from lora_engine.progress import Progress
 from lora_engine.train import TrainResult, train
@@ -133,6 +138,34 @@ def test_stopped_and_resumed_ends_where_an_uninterrupted_run_ends(run: Runs, sto
         assert second.metrics[key] == whole.metrics[key]
 
 
+@pytest.mark.parametrize("shorter", [False, True])
+def test_resume_refuses_other_rows_behind_the_same_path(
+    run: Runs, tmp_path: Path, data_file: Path, shorter: bool
+) -> None:
+    changing = tmp_path / "rows.jsonl"
+    rows = data_file.read_text().splitlines()
+    changing.write_text("\n".join(rows))
+    run("out", stop_at=4, dataset=str(changing))
+    changing.write_text("\n".join(rows[:-1] if shorter else [*rows[:-1], rows[0]]))
+    with pytest.raises(DataError, match="not the rows that this run began with") as refused:
+        run("out", resume=True, dataset=str(changing))
+    assert "\n" not in str(refused.value)
+    changing.write_text("\n".join(rows))
+    assert run("out", resume=True, dataset=str(changing)).metrics["stopped"] is False
+
+
+def test_a_checkpoint_from_before_rows_were_compared_is_gone_on_from(
+    run: Runs, tmp_path: Path
+) -> None:
+    run("out", stop_at=4)
+    state = tmp_path / "out" / "checkpoint" / "state.pt"
+    contents = torch.load(state, weights_only=True)
+    del contents["data"]
+    torch.save(contents, state)
+    run("out", resume=True)
+    assert min(r.step for r in run.reports if r.phase == "training") == 5
+
+
 def test_stop_before_the_first_update_leaves_no_adapter(run: Runs, tmp_path: Path) -> None:
     result = run("none", stop_at=0)
     assert result.stopped
@@ -150,6 +183,53 @@ def test_interrupted_checkpoint_is_not_trusted(run: Runs, tmp_path: Path) -> Non
     (tmp_path / "parts" / "checkpoint.part" / "state.pt").write_bytes(b"half")
     run("parts", resume=True)
     assert_equal(run.tensors("whole"), run.tensors("parts"))
+
+
+@pytest.mark.parametrize(
+    ("update", "loss", "sentence"),
+    [
+        (4, float("nan"), "The loss is no longer a number after update 3: try a lower learning"),
+        (4, float("inf"), "The loss is no longer a number after update 3: try a lower learning"),
+        (4, 1.0, "The loss is no longer a number after update 4: try a lower learning"),
+        (1, float("nan"), "The loss of the first update is not a number: try precision fp32"),
+    ],
+)
+def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_checkpoint(
+    run: Runs, monkeypatch: pytest.MonkeyPatch, update: int, loss: float, sentence: str
+) -> None:
+    """Also where the loss comes last: the weights are no numbers before the loss shows it."""
+    engine, updates = importlib.import_module("lora_engine.train"), itertools.count(1)
+    backward = engine.backward
+
+    def diverging(path: LossPath, examples: list[Example]) -> float:
+        if next(updates) != update:
+            return float(backward(path, examples))
+        weights = path._model.parameters()  # type: ignore[attr-defined]
+        for parameter in weights:
+            if parameter.requires_grad:
+                parameter.grad = torch.full_like(parameter, torch.nan)
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "backward", diverging)
+        with pytest.raises(WorkbenchError, match=sentence):
+            run("out", lora={"lora_dropout": 0})
+    assert {report.loss for report in run.reports} >= {None}
+    assert all(report.loss is None or math.isfinite(report.loss) for report in run.reports)
+    run("whole", lora={"lora_dropout": 0})
+    run("out", resume=True, lora={"lora_dropout": 0})
+    assert min(r.step for r in run.reports if r.phase == "training") == update
+    assert_equal(run.tensors("whole"), run.tensors("out"))
+
+
+def test_measured_values_that_are_no_numbers_are_null_in_the_files(
+    run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = importlib.import_module("lora_engine.train")
+    monkeypatch.setattr(engine, "mean_loss", lambda *_: float("nan"))
+    run("out", max_steps=1)
+    text = (tmp_path / "out" / "adapter" / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["eval_loss_after"] is None
 
 
 def test_accumulation_is_the_same_update(run: Runs) -> None:

@@ -58,7 +58,7 @@ def train(config, out_dir, report, should_stop, *, home, resume=False, device="a
     assert out_dir.is_relative_to(home)
     plan = json.loads(config.dataset)
     steps = plan["steps"]
-    checkpoint = out_dir / "checkpoint" / "step.txt"
+    checkpoint = out_dir / "checkpoint" / "state.pt"
     done = int(checkpoint.read_text()) if resume else 0
     with (out_dir / "starts.txt").open("a") as starts:
         starts.write(json.dumps({"pid": os.getpid(), "from": done, "device": device}) + "\n")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from jobs.devices import Device
@@ -38,6 +39,14 @@ def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
     return found
 
 
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; in a container its number may stay."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 def ended(store: Store, job_id: int) -> Job:
     """Wait until a job has ended."""
 
@@ -61,7 +70,7 @@ def at_step(store: Store, job_id: int, step: int) -> Job:
 
 def learned(store: Store, job_id: int) -> int:
     """The step of the fake engine's last checkpoint."""
-    path = store.job_dir(job_id) / "checkpoint" / "step.txt"
+    path = store.job_dir(job_id) / "checkpoint" / "state.pt"
     return int(path.read_text()) if path.exists() else 0
 
 

@@ -71,6 +71,20 @@ def test_a_full_disk_is_known(error):
     assert reasons.of_exception(error, config()).startswith("The disk is full: free some space")
 
 
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ("checkpoint/state.pt", "Stopped before it was saved; Resume goes on"),
+        ("checkpoint.old/state.pt", "Stopped before it was saved; Resume goes on"),
+        ("checkpoint.part/state.pt", "Stopped before anything was learned."),
+    ],
+)
+def test_a_stop_tells_whether_there_is_a_checkpoint(store, tmp_path, left, said):
+    (tmp_path / left).parent.mkdir()
+    (tmp_path / left).write_bytes(b"")
+    assert reasons.of_stop(store.enqueue(settings()), tmp_path).startswith(said)
+
+
 def test_other_errors_show_no_detail():
     said = reasons.of_exception(ValueError("/home/someone/secret"), config())
     assert "ValueError" in said

@@ -74,8 +74,12 @@ def test_the_engine_is_told_where_and_how(store, job):
     }
 
 
-def test_with_a_checkpoint_it_goes_on(store, job):
-    (store.job_dir(job.id) / "checkpoint").mkdir(parents=True)
+@pytest.mark.parametrize("name", ["checkpoint", "checkpoint.old"])
+def test_with_a_checkpoint_it_goes_on(store, job, name):
+    """Killed while a new one took its place, it has only the one that was set aside."""
+    folder = store.job_dir(job.id) / name
+    folder.mkdir(parents=True)
+    (folder / "state.pt").write_bytes(b"")
     seen = {}
     Run(store, job.id, WORKER, lambda: False).train(engine(seen=seen), "cpu")
     assert seen["resume"] is True

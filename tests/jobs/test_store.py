@@ -59,6 +59,37 @@ def test_listed_newest_first_and_worked_off_oldest_first(store):
     assert store.any_running()
 
 
+def make_unreadable(store, job, config):
+    store._database.execute("UPDATE jobs SET config = ? WHERE id = ?", [config, job.id])
+
+
+@pytest.mark.parametrize(
+    ("config", "base_model", "problem"),
+    [
+        ('{"base_model": "m", "dataset": "d", "lora": {"new": 1}}', "m", "no setting named 'lora"),
+        ('{"base_model": 7, "dataset": "d"}', "unknown", "base_model: Input should be"),
+        ("half a {", "unknown", "not valid JSON"),
+        ("[]", "unknown", "must be a JSON object"),
+    ],
+)
+def test_settings_of_another_version_fail_their_own_job_only(store, config, base_model, problem):
+    done, bad, good = (store.enqueue(settings()) for _ in range(3))
+    store.claim(WORKER, "cpu")
+    store.succeed(done.id, WORKER, {})
+    for job in (done, bad):
+        make_unreadable(store, job, config)
+    assert store.claim(WORKER, "cpu").id == good.id
+    assert [job.id for job in store.list()] == [good.id, bad.id, done.id]
+    failed = store.get(bad.id)
+    assert (failed.status, failed.config.base_model) == (JobStatus.failed, base_model)
+    assert failed.error.startswith("The settings of this run cannot be read by this version: ")
+    assert problem in failed.error
+    assert (failed.can_resume, failed.can_delete) == (False, True)
+    assert store.get(done.id).status is JobStatus.succeeded
+    assert store.get(done.id).unreadable == failed.error
+    store.delete(bad.id)
+
+
 def test_one_running_job_a_device(store):
     first, second, third = (store.enqueue(settings()) for _ in range(3))
     assert store.claim(WORKER, "cuda:0").id == first.id
@@ -131,6 +162,16 @@ def test_metrics_that_json_cannot_hold_become_null(store):
     metrics = {"loss": float("nan"), "list": [float("inf"), 1], "nested": {"ok": 0.5}}
     done = store.succeed(job.id, WORKER, metrics)
     assert done.metrics == {"loss": None, "list": [None, 1], "nested": {"ok": 0.5}}
+
+
+def test_losses_that_are_no_numbers_are_not_known(store):
+    job = running(store)
+    store.record(job.id, WORKER, training(1, eval_loss=2.0))
+    odd = {"loss": float("nan"), "eval_loss": float("inf"), "tokens_per_second": float("inf")}
+    store.record(job.id, WORKER, training(2).model_copy(update=odd))
+    now = store.get(job.id)
+    assert (now.step, now.loss, now.eval_loss, now.tokens_per_second) == (2, 1.0, 2.0, None)
+    assert [(point.step, point.eval_loss) for point in store.progress(job.id)] == [(1, 2.0)]
 
 
 def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_flagged(store):

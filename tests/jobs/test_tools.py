@@ -1,11 +1,16 @@
 """The engine's commands on finished adapters, each in a child process."""
 
+import contextlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs import tools
+from tests.jobs.queue_helpers import is_gone, unix_only, until
 
 CHILD = """
 import sys
@@ -58,3 +63,29 @@ def test_one_at_a_time_and_an_end_for_what_nobody_waits_for(tmp_path: Path) -> N
         steps(tmp_path, "ranks")
     first.close()  # type: ignore[attr-defined]
     assert steps(tmp_path, "ranks")[-1] == {"r": 4}
+
+
+PAGE = """
+import sys
+from pathlib import Path
+from jobs import tools
+home, settings = sys.argv[1:]
+arguments = ["inspect", "--model=smollm2-135m-instruct", f"--config={settings}"]
+list(tools.run(Path(home), arguments))
+"""
+
+
+@unix_only
+def test_the_engines_command_ends_with_a_killed_page(tmp_path: Path) -> None:
+    """The command waits at a pipe that nobody writes to, as it would be at work for long."""
+    os.mkfifo(tmp_path / "settings.json")
+    page = subprocess.Popen([sys.executable, "-c", PAGE, tmp_path, tmp_path / "settings.json"])
+    family = until(lambda: psutil.Process(page.pid).children(recursive=True))
+    try:
+        page.kill()
+        page.wait()
+        until(lambda: all(is_gone(child.pid) for child in family), seconds=15)
+    finally:
+        for child in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()

@@ -9,6 +9,7 @@ import threading
 import psutil
 import pytest
 
+from jobs import processes
 from jobs.devices import Device
 from jobs.store import JobStatus
 from jobs.worker import Timing, Worker
@@ -17,6 +18,7 @@ from tests.jobs.queue_helpers import (
     QUICK,
     at_step,
     ended,
+    is_gone,
     learned,
     settings,
     start_worker,
@@ -27,13 +29,6 @@ from tests.jobs.queue_helpers import (
 )
 
 LONG = {"steps": 100_000, "seconds": 0.01}
-
-
-def is_gone(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def child_pid(store, job_id):
@@ -233,6 +228,21 @@ def test_a_closed_worker_does_not_wait_for_a_stuck_child(store):
     assert worker.wait(30) == 0
     assert store.get(job.id).status is JobStatus.queued
     assert is_gone(pid)
+
+
+@unix_only
+def test_a_job_whose_process_cannot_be_ended_is_not_handed_back(store, monkeypatch):
+    """It waits in the kernel for a disk or a driver, say, and holds its folder and device."""
+    job = store.enqueue(settings(first="hang"))
+    stuck = []
+    with working(store, shutdown_grace=0.1) as worker:
+        child_pid(store, job.id)
+        monkeypatch.setattr(processes, "kill_tree", stuck.append)
+        worker.stop()
+    stuck[0].wait()  # here it ends with its stdin
+    left = store.get(job.id)
+    assert (left.status, left.worker) == (JobStatus.running, worker.name)
+    assert [back.status for back in store.requeue_stalled(-60)] == [JobStatus.queued]
 
 
 @unix_only
