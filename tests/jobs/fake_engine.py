@@ -4,6 +4,7 @@
 ``first``: what happens before the first report.
 """
 
+import atexit
 import json
 import os
 import subprocess
@@ -46,6 +47,7 @@ def happen(what):
         case "grandchild":
             program = "import time; time.sleep(600)"
             process = subprocess.Popen([sys.executable, "-c", program])
+            atexit.register(process.kill)  # where nobody kills this one
             sys.stdout.write(f"grandchild {process.pid}\n")
             sys.stdout.flush()
         case "exit":
