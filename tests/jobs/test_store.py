@@ -67,7 +67,7 @@ def make_unreadable(store, job, config):
     ("config", "base_model", "problem"),
     [
         ('{"base_model": "m", "dataset": "d", "lora": {"new": 1}}', "m", "no setting named 'lora"),
-        ('{"base_model": 7, "dataset": "d"}', "unknown", "base_model: Input should be"),
+        ('{"base_model": 7, "dataset": "d"}', "unknown", "base_model must be text"),
         ("half a {", "unknown", "not valid JSON"),
         ("[]", "unknown", "must be a JSON object"),
     ],
