@@ -1,6 +1,6 @@
 """The live counts card, as pure functions of a ParameterCount."""
 
-from app.html import fact, text
+from app.html import fact, muted, text
 from app.wording import train as words
 from lora_engine.config import LoraConfig
 from lora_engine.profile import ModelProfile, ModuleCount, ParameterCount
@@ -50,6 +50,15 @@ def counts_html(counts: ParameterCount, lora: LoraConfig) -> str:
         f'<p class="of" data-count="total">{text(of_total)}</p>'
         f'<dl class="facts">{facts}</dl>{_bars(counts, lora)}</div>'
         f'<p class="count-bar" aria-hidden="true">{text(bar)}</p>'
+    )
+
+
+def blank_html() -> str:
+    """The card while a setting cannot be used: numbers from before would pass as its own."""
+    return (
+        f'<div class="counts blank"><p class="big" data-count="trainable"><strong>{text(words.BLANK)}'
+        f"</strong> {text(words.TRAINABLE)}</p>{muted(words.COUNTS_INVALID)}</div>"
+        f'<p class="count-bar" aria-hidden="true">{text(words.COUNTS_INVALID)}</p>'
     )
 
 

@@ -271,6 +271,7 @@ PLACEHOLDERS = {
 NONE = "none"
 BAD_LAYERS = "“{text}” is no layer number: write numbers and ranges such as 0-5, 8."
 BAD_PATTERNS = "“{text}” is not of the form name = number, such as v_proj = 16."
+BAD_REGEX = "“{text}” is no regular expression ({reason})."
 EMPTY_NUMBER = "{label} is empty; type a number."
 
 NO_START = "There is no adapter at {path}: choose a finished run or the path of a folder or zip."
@@ -288,14 +289,22 @@ OF_TOTAL = "{percent} of {total}"
 ADAPTER_SIZE = "Adapter file"
 BY_MODULE = "By target module"
 BIASES = "bias vectors"
+BLANK = "–"
+COUNTS_INVALID = "A setting cannot be used; repair it to see the counts."
 COUNTS_WAIT = "The counts appear when a model is chosen."
 SCALING = "Scaling α / r"
 SCALING_ROOT = "Scaling α / √r"
 
 ESTIMATE_TITLE = "This run"
-ESTIMATE = "{epochs} × {rows} / {batch} = {updates}"
-ESTIMATE_LIMITED = "stopped after {updates} (otherwise {planned})"
+ESTIMATE = "{epochs} of {each} ({rows} in batches of {batch}) = {updates}"
+ESTIMATE_LIMITED = "stopped after {updates}"
 ESTIMATE_VALIDATION = "{validation} held back to measure"
+ESTIMATE_FEW_ROWS = (
+    "Only {rows} to learn from: a few dozen is the least from which a model learns a manner."
+)
+ESTIMATE_FEW_UPDATES = (
+    "Only {updates}: the model will hardly change. More epochs or a smaller batch make more."
+)
 START = "Train"
 STARTED = "Run {job} is in the queue."
 SAVE = "Save settings"

@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 
 from app.comparing import Conversations
-from app.fields import TARGETS
+from app.fields import PATTERN, TARGETS
 from app.guard import handler
 from app.html import notice
 from app.main import Page
@@ -192,7 +192,7 @@ def test_a_long_file_that_fails_gives_the_place_back(
 def test_counts_follow_the_form(page: Page, dataset_id: str) -> None:
     train = page.train
     page.services.profile(STARTER)
-    changes = train.recount(True, dataset_id, STARTER, *form(page))
+    changes = train.recount(True, "", dataset_id, STARTER, *form(page))
     assert "460,800" in changes[train.layout.counts]
     assert "40 rows" not in changes[train.layout.estimate]
     assert "36 rows" in changes[train.layout.estimate]
@@ -204,31 +204,85 @@ def test_counts_follow_the_form(page: Page, dataset_id: str) -> None:
 
 
 def test_a_bad_value_is_said_next_to_its_field_only(page: Page, dataset_id: str) -> None:
-    changes = page.train.recount(True, dataset_id, STARTER, *form(page, **{"lora.r": 0}))
+    changes = page.train.recount(True, "", dataset_id, STARTER, *form(page, **{"lora.r": 0}))
     problems = {name: changes[drawn.problem] for name, drawn in page.train.layout.fields.items()}
+    layout = page.train.layout
     assert "must be at least 1" in problems.pop("lora.r")
     assert set(problems.values()) == {""}
-    assert page.train.layout.counts not in changes
+    assert layout.trouble not in changes
+    assert "460,800" not in changes[layout.counts]
+    assert "–</strong>" in changes[layout.counts]
+    assert changes[layout.estimate] == ""
+
+
+@pytest.mark.parametrize("button", ["start", "save"])
+def test_a_press_that_does_nothing_says_why_under_the_button(
+    page: Page, dataset_id: str, button: str
+) -> None:
+    train, layout = page.train, page.train.layout
+    bad = form(page, batch_size=0)
+    press = {"start": lambda *at: train.start_run("", *at), "save": train.save_settings}[button]
+    refused = press(dataset_id, STARTER, *bad)
+    assert "Batch size must be at least 1" in refused[layout.trouble]
+    assert "must be at least 1" in refused[layout.fields["batch_size"].problem]
+    assert refused[layout.advanced]["open"], "the field is folded away"
+    told = refused[layout.trouble]
+    other = train.recount(True, told, dataset_id, STARTER, *form(page, epochs=0))
+    assert "Epochs must be greater than 0" in other[layout.trouble]
+    repaired = train.recount(True, told, dataset_id, STARTER, *form(page))
+    assert repaired[layout.trouble] == ""
+    late = train.recount(True, "", dataset_id, STARTER, *form(page))
+    assert layout.trouble not in late, "what was said meanwhile stays"
+    assert layout.advanced not in press(dataset_id, STARTER, *form(page, **{"lora.r": 0}))
+
+
+def test_what_is_no_settings_file_is_told_until_the_next_edit(
+    page: Page, dataset_id: str, tmp_path: Path
+) -> None:
+    train, layout = page.train, page.train.layout
+    (tmp_path / "no.json").write_text("[[[")
+    refused = train.load_settings(str(tmp_path / "no.json"), dataset_id, STARTER, *form(page))
+    assert "not a settings file" in refused[layout.trouble]
+    edited = train.recount(True, refused[layout.trouble], dataset_id, STARTER, *form(page))
+    assert edited[layout.trouble] == ""
+
+
+def test_what_belongs_to_no_field_is_told_once_and_cleared(page: Page, dataset_id: str) -> None:
+    train, layout = page.train, page.train.layout
+    both = form(page, **{"lora.use_dora": True, "lora.init_lora_weights": "pissa"})
+    told = train.recount(True, "", dataset_id, STARTER, *both)[layout.trouble]
+    assert "DoRA" in told
+    assert train.recount(True, told, dataset_id, STARTER, *form(page))[layout.trouble] == ""
 
 
 def test_a_page_that_is_not_restored_yet_forgets_nothing(page: Page, dataset_id: str) -> None:
     train, values = page.train, form(page)
-    early = train.recount(False, dataset_id, STARTER, *values)
+    early = train.recount(False, "", dataset_id, STARTER, *values)
     assert "460,800" in early[train.layout.counts]
     assert page.memory.form not in early
     remembered = {"base_model": STARTER, "lora.r": 32}
     back = page.restore("train", dataset_id, 0, remembered)
     assert back[train.layout.restored] is True
     assert back[page.memory.form]["lora.r"] == 32
-    late = train.recount(True, dataset_id, STARTER, *values)
+    late = train.recount(True, "", dataset_id, STARTER, *values)
     assert late[page.memory.form]["lora.r"] == 8
 
 
 def test_a_bad_value_is_told_with_the_fields_label(page: Page, dataset_id: str) -> None:
     values = form(page, **{"lora.loraplus_lr_ratio": 0})
-    changes = page.train.recount(True, dataset_id, STARTER, *values)
+    changes = page.train.recount(True, "", dataset_id, STARTER, *values)
     said = changes[page.train.layout.fields["lora.loraplus_lr_ratio"].problem]
     assert "LoRA+ ratio must be at least 1" in said
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"), [("(q_proj", "no regular expression"), ("nose", "choose no module")]
+)
+def test_a_pattern_that_cannot_be_used_is_told_at_its_field(
+    page: Page, dataset_id: str, pattern: str, said: str
+) -> None:
+    changes = page.train.recount(True, "", dataset_id, STARTER, *form(page, **{PATTERN: pattern}))
+    assert said in changes[page.train.layout.fields[PATTERN].problem]
 
 
 def test_every_tensor_is_listed_before_and_after(page: Page, dataset_id: str) -> None:
@@ -307,7 +361,7 @@ def test_labelled_texts_are_shown_and_choose_their_model(
 def test_data_and_model_that_do_not_go_together_are_told(
     page: Page, services: Services, dataset_id: str
 ) -> None:
-    changes = page.train.recount(True, dataset_id, "all-minilm-l6-v2", *form(page))
+    changes = page.train.recount(True, "", dataset_id, "all-minilm-l6-v2", *form(page))
     assert "reads texts and cannot write" in changes[page.train.layout.model_notice]
     refused = page.train.start_run("", dataset_id, "all-minilm-l6-v2", *form(page))
     assert "cannot write" in refused[page.train.layout.model_notice]
@@ -335,14 +389,14 @@ def test_only_the_fields_of_a_method_are_shown(
 def test_what_this_machine_lacks_is_said_at_its_field(page: Page, dataset_id: str) -> None:
     fields = page.train.layout.fields
     changes = page.train.recount(
-        True, dataset_id, STARTER, *form(page, start_from="/no/such/adapter")
+        True, "", dataset_id, STARTER, *form(page, start_from="/no/such/adapter")
     )
     assert "There is no adapter at /no/such/adapter" in changes[fields["start_from"].problem]
 
 
 def test_a_choice_that_is_gone_is_passed_over(page: Page, dataset_id: str) -> None:
     values = form(page, **{TARGETS: ["q_proj", "query", "v_proj"]})
-    changes = page.train.recount(True, dataset_id, STARTER, *values)
+    changes = page.train.recount(True, "", dataset_id, STARTER, *values)
     assert "460,800" in changes[page.train.layout.counts]
 
 
@@ -395,6 +449,7 @@ def test_starting_a_run_shows_it(page: Page, services: Services, dataset_id: str
 def test_nothing_starts_without_data(page: Page, services: Services) -> None:
     refused = page.train.start_run("", "", STARTER, *form(page))
     assert "Choose a data set" in refused[page.train.layout.dataset_problem]
+    assert "Choose a data set" in refused[page.train.layout.trouble]
     assert services.store.list() == []
 
 

@@ -125,5 +125,7 @@ def test_settings_are_saved_and_loaded(page: Page, workshop: Workshop, tmp_path:
 
     path.write_text("[[[")
     load_settings(page, path)
-    expect(page.locator("#train-notice")).to_contain_text("not a settings file")
+    expect(page.locator("#train-trouble")).to_contain_text("not a settings file")
     expect(page.get_by_label("Rank r", exact=True)).to_have_value("32")
+    steps.set_number(page, "Rank r", 16)
+    expect(page.locator("#train-trouble")).to_be_hidden()
