@@ -56,8 +56,9 @@ def counts_html(counts: ParameterCount, lora: LoraConfig) -> str:
 def blank_html() -> str:
     """The card while a setting cannot be used: numbers from before would pass as its own."""
     return (
-        f'<div class="counts blank"><p class="big" data-count="trainable"><strong>{text(words.BLANK)}'
-        f"</strong> {text(words.TRAINABLE)}</p>{muted(words.COUNTS_INVALID)}</div>"
+        '<div class="counts blank"><p class="big" data-count="trainable">'
+        f"<strong>{text(words.BLANK)}</strong> {text(words.TRAINABLE)}</p>"
+        f"{muted(words.COUNTS_INVALID)}</div>"
         f'<p class="count-bar" aria-hidden="true">{text(words.COUNTS_INVALID)}</p>'
     )
 

@@ -87,7 +87,7 @@ class TrainUpdates:
     def refusal(self, error: SettingsError) -> Updates:
         """The same, and under the button that was pressed: its field may be out of sight."""
         layout, field = self.layout, BY_NAME.get(error.field)
-        said = {layout.notice: "", layout.trouble: notice("error", self._by_label(error))}
+        said: Updates = {layout.notice: "", layout.trouble: notice("error", self._by_label(error))}
         if field is not None and field.section != "adapter":
             said[layout.advanced] = gr.update(open=True)
         return {**self.problem(error), **said}
