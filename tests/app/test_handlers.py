@@ -118,11 +118,40 @@ def test_choosing_changing_and_deleting_data(
     [half] = data.change_shape(dataset_id, "text", *dict.fromkeys(data.columns).values())
     assert half[data.columns["text"]]["visible"]
     assert "text" not in services.library.get(dataset_id).roles
+    assert "Choose the columns" in half[data.summary]
+    assert "It is 0" not in half[data.preview]
+    assert not half[data.to_train]["interactive"]
+    columns = dict.fromkeys(data.columns) | {"text": "answer"}
+    *_, whole = data.change_roles(dataset_id, "text", *columns.values())
+    assert whole[data.to_train]["interactive"]
+    assert "“question” is not used" in whole[data.summary]
 
     assert "numbers.csv" in data.ask(dataset_id)[data.confirm_text]
     gone = data.remove(dataset_id)
     assert gone[data.chosen] == ""
     assert services.library.list() == []
+
+
+def test_the_data_set_that_takes_a_deleted_ones_place_is_named(
+    page: Page, services: Services, dataset_id: str, tmp_path: Path
+) -> None:
+    other = services.library.add(make_table(tmp_path / "other.csv", rows=5)).dataset_id
+    gone = page.data.remove(other)
+    assert gone[page.data.chosen] == dataset_id
+    assert "“numbers.csv” is the chosen data set now" in gone[page.data.notice]
+
+
+def test_a_column_that_could_be_a_label_is_offered(
+    page: Page, services: Services, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.csv"
+    lines = [f"What a day number {i},{('glad', 'sad')[i % 2]},{i}" for i in range(40)]
+    path.write_text("\n".join(["review,feeling,page", *lines]) + "\n")
+    dataset = services.library.add(path)
+    assert dataset.roles == {"text": "review"}
+    said = page.data.show(dataset.dataset_id)[page.data.summary]
+    assert "“feeling” is not used. It holds 2 different values" in said
+    assert "A text and its label" in said
 
 
 def test_roles_that_do_not_fit_are_refused(page: Page, dataset_id: str) -> None:
