@@ -114,6 +114,6 @@ def model_sentence(profile: ModelProfile) -> str:
     facts = words.MODEL_FACTS.format(
         architecture=profile.architecture,
         parameters=f"{profile.total_parameters:,}",
-        modules=f"{modules:,} layers",
+        modules=f"{modules:,} modules",
     )
     return " ".join((facts, *profile.notes))

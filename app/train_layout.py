@@ -45,7 +45,10 @@ class TrainLayout:
                     )
                 with gr.Column(min_width=200, elem_classes="field"):
                     self.model = gr.Dropdown(
-                        [(starter.title, starter.id) for starter in STARTERS.values()],
+                        [
+                            (words.MODEL_FOR[starter.task].format(title=starter.title), starter.id)
+                            for starter in STARTERS.values()
+                        ],
                         value=self.first_model,
                         label=words.MODEL,
                         allow_custom_value=True,

@@ -159,7 +159,10 @@ class TrainUpdates:
 
     def models(self, chosen: str) -> Updates:
         """The starter models and the models used before as choices."""
-        choices = [(model.title, model.id) for model in catalog.list_models(self.services.home)]
+        choices = [
+            (words.MODEL_FOR[model.task].format(title=model.title), model.id)
+            for model in catalog.list_models(self.services.home)
+        ]
         return {self.layout.model: gr.update(choices=choices, value=chosen)}
 
     def profile_at_hand(self, dataset: str, model: str) -> ModelProfile | None:

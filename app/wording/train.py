@@ -15,6 +15,12 @@ MODEL_HELP = (
     "Choose a starter model, or type the path of a model folder or a Hugging Face hub id and "
     "press Enter. Only safetensors files are used, and no code from a model is ever run."
 )
+MODEL_FOR = {
+    "chat": "{title} (answers)",
+    "classification": "{title} (labels)",
+    "seq2seq": "{title} (rewriting)",
+}
+"""A model in the list, by what it is for."""
 MODEL_NONE = "Choose a base model first."
 INSPECTING = "Reading the structure of {model} …"
 MODEL_FACTS = "{architecture}, {parameters} parameters, {modules} that can be adapted."
@@ -265,7 +271,7 @@ PLACEHOLDERS = {
     "lora.modules_to_save": "embed_tokens, lm_head",
     "lora.layers_to_transform": "20-29",
     "lora.target_pattern": r".*\.(q|v)_proj",
-    "lora.rank_pattern": "v_proj = 16, layers.0.mlp.up_proj = 4",
+    "lora.rank_pattern": "v_proj = 16, o_proj = 4",
     "lora.alpha_pattern": "v_proj = 32",
 }
 NONE = "none"

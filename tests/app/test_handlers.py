@@ -352,6 +352,8 @@ def test_choosing_a_model_offers_its_modules(
     assert modules["value"] == ["q_proj", "v_proj"]
     assert ("down_proj × 30", "down_proj") in modules["choices"]
     assert "134,515,008" in done[layout.model_notice]
+    assert "211 modules" in done[layout.model_notice]
+    assert ("SmolLM2 135M Instruct (answers)", STARTER) in done[layout.model]["choices"]
 
 
 def labelled(services: Services, tmp_path: Path) -> str:
@@ -438,6 +440,7 @@ def test_a_text_is_sorted_side_by_side(page: Page, services: Services, tmp_path:
     changes = tab.pick(run)
     assert "The labels appear here" in changes[tab.sides.adapted]["value"]
     assert not changes[tab.controls.decoding_box]["visible"]
+    assert changes[tab.send] == "Sort with both"
     assert not changes[tab.pair]["visible"]
     assert changes[tab.examples_list][0] == ("This is text number 0 here", "")
     assert tab.use_example(changes[tab.examples_list], click(id="0"))[tab.prompt].startswith("This")
@@ -497,6 +500,8 @@ def test_polling_sends_nothing_while_nothing_changes(
     assert "adapters/" in first[runs.download]["value"]
     seen = first[runs.seen]
     assert runs.poll(done, seen) == {runs.seen: gr.skip()}
+    assert "“numbers.csv”" in first[runs.settings]
+    assert f"&quot;dataset&quot;: &quot;{dataset_id}&quot;" in first[runs.settings]
     services.store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id), "Next")
     assert "Next" in runs.poll(done, seen)[runs.list]
 
@@ -544,14 +549,14 @@ def test_both_answers_stream_and_the_conversation_goes_on(
     script.events = [
         {"event": "status", "message": "Loading the model"},
         {"event": "text", "row": 1, "text": "Ahoy"},
-        {"event": "done", "texts": ["Hello.", "Ahoy!"], "divergence": 0.4,
+        {"event": "done", "texts": ["Hello.\n\n", "Ahoy!"], "divergence": 0.4,
          "tokens_per_second": 20.0, "stopped": False},
     ]  # fmt: skip
     steps = ask(page, run, "Hi?")
     assert any("Loading the model" in str(step.get(tab.notice, "")) for step in steps)
     assert any("Ahoy" in step.get(tab.sides.adapted, "") for step in steps[:-2])
     last = {key: value for step in steps for key, value in step.items()}
-    assert "Hello." in last[tab.sides.base]
+    assert "Hello.<" in last[tab.sides.base], "without the empty lines at its end"
     assert "Ahoy!" in last[tab.sides.adapted]
     assert "clearly" in last[tab.badge]
     assert last[tab.prompt] == ""
@@ -584,6 +589,8 @@ def test_base_and_four_adapters_answer_in_columns_of_their_own(
     assert shown == [True] * 5
     assert "Run D" in chosen[tab.sides.columns[4]]["value"]
     assert chosen[tab.send] == "Send to all 5"
+    assert "all of them" in chosen[tab.prompt]["placeholder"]
+    assert "both" in tab.pick(runs[0])[tab.prompt]["placeholder"]
     fewer = tab.start_over(runs[0], runs[1:2])
     assert [fewer[column]["visible"] for column in tab.sides.columns] == [True] * 3 + [False] * 2
 
@@ -677,6 +684,9 @@ def test_after_training_is_there_for_an_adapter(
     shown = after.show(run)
     assert shown[after.panel]["visible"]
     assert shown[after.combine_none]["visible"]
+    assert shown[after.shrink_r] == 4
+    assert "about 538.1 MB" in shown[after.merge_hint]
+    assert "deleted with the run" in shown[after.merge_hint]
     other = finished(services, dataset_id, "Other")
     finished(services, dataset_id, "DoRA", lora={"use_dora": True})
     offered = after.offer_others(run)
@@ -708,7 +718,8 @@ def test_long_work_is_told_at_its_own_place(
         "app.making.export", lambda *_: (services.home / "merged", {"sentence": "Made."})
     )
     exported = list(after.export_merged(run))[-1]
-    assert "merged" in exported[after.exported]
+    assert "merged" in exported[after.exported["merged"]]
+    assert after.exported["gguf"] not in exported, "the link to the other export stays"
 
 
 def test_training_goes_on_from_an_adapter(page: Page, services: Services, dataset_id: str) -> None:

@@ -86,7 +86,7 @@ def job(**changes: Any) -> Job:
         runs_view.header_html(job(name=EVIL, message=EVIL, error=EVIL), 0, False),
         runs_view.status_html([job(name=EVIL)], False),
         runs_view.log_html(EVIL),
-        runs_view.settings_html(job(config=TrainConfig(base_model=EVIL, dataset=EVIL))),
+        runs_view.settings_html(job(config=TrainConfig(base_model=EVIL, dataset=EVIL)), EVIL),
         playground_view.side_html(
             playground_view.Head(EVIL, EVIL), [Turn(role="user", content=EVIL)], EVIL
         ),
@@ -170,6 +170,8 @@ def test_the_badge_says_how_far_the_adapter_goes(divergence: float, word: str) -
     assert word in html
     assert ("warning" in html) == (divergence < 0.001)
     assert "20 tokens/s" in html
+    assert "mean distance of the two models" in html
+    assert "1.3 tokens/s" in playground_view.badge_html(divergence, 1.3, False)
     assert playground_view.badge_html(None, None, False) == ""
 
 
@@ -232,6 +234,8 @@ def test_a_runs_header() -> None:
         job(status=JobStatus.failed, error="Too little memory."), 0, False
     )
     assert "Too little memory." in failed
+    waiting = job(status=JobStatus.cancelled, started_at=None, step=0)
+    assert "before it started" in runs_view.header_html(waiting, 0, False)
     stopping = runs_view.header_html(job(cancel_requested=True), 0, False)
     assert "Stopping" in stopping
 
