@@ -37,7 +37,7 @@ class AfterPanel:
         piece(heading(words.RANKS_TITLE, words.RANKS_HINT))
         self.measure = _lone_button(words.RANKS, "measure-ranks")
         self.ranks_place = _place("ranks-notice")
-        self.ranks = piece(elem_id="ranks")
+        self.ranks = piece(elem_classes="place", elem_id="ranks")
         piece(heading(words.SHRINK_TITLE, words.SHRINK_HINT))
         with gr.Row(elem_classes="actions bottom-aligned"):
             self.shrink_r = gr.Number(4, label=words.SHRINK_R, precision=0, elem_id="shrink-r")
@@ -53,8 +53,8 @@ class AfterPanel:
         self.merge_hint = piece(elem_id="merge-hint")
         self.export_place = _place("export-notice")
         self.exported = {
-            "gguf": piece(elem_id="exported-gguf"),
-            "merged": piece(elem_id="exported-merged"),
+            "gguf": piece(elem_classes="place", elem_id="exported-gguf"),
+            "merged": piece(elem_classes="place", elem_id="exported-merged"),
         }
         piece(heading(words.COMBINE_TITLE, words.COMBINE_HINT))
         self._build_combine()

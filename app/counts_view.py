@@ -59,7 +59,7 @@ def blank_html() -> str:
         '<div class="counts blank"><p class="big" data-count="trainable">'
         f"<strong>{text(words.BLANK)}</strong> {text(words.TRAINABLE)}</p>"
         f"{muted(words.COUNTS_INVALID)}</div>"
-        f'<p class="count-bar" aria-hidden="true">{text(words.COUNTS_INVALID)}</p>'
+        f'<p class="count-bar" aria-hidden="true">{text(words.COUNT_BAR_INVALID)}</p>'
     )
 
 

@@ -89,7 +89,8 @@ class RunsTab:
             (self.ask_delete, self.ask),
             (self.delete, self.remove),
         ):
-            button.click(guard(change), [self.chosen], outputs, **HIDDEN)
+            # by the timer's way, not the queue's: an older drawing must not arrive after a newer
+            button.click(guard(change), [self.chosen], outputs, **quiet)
         self.log_fold.expand(None, None, None, js=runs_view.TO_THE_END_JS)
         self.keep.click(lambda: gr.update(visible=False), None, self.confirm, **HIDDEN)
 

@@ -21,6 +21,7 @@ def test_no_sideways_scrolling_on_a_narrow_window(
     page = watched.open()
     page.set_viewport_size(NARROW)  # type: ignore[arg-type]
     page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    expect(page.get_by_text("Drop a file here, or click to choose one")).to_be_in_viewport()
     steps.bring(page, workshop.table)
     for tab in TABS:
         steps.go_to(page, tab)
