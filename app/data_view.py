@@ -102,12 +102,13 @@ def _like_labels(column: str, rows: Sequence[RawRow]) -> bool:
 
 def summary_html(dataset: Dataset, more: Sequence[str] = ()) -> str:
     """Name, counts and one sentence on what is learned; ``more`` are further notes."""
+    ready = learn_sentence(dataset.roles) != words.LEARN_MISSING
     facts = "".join(
         (
-            fact("Rows to learn from", f"{dataset.rows:,}"),
-            fact("Rows in the file", f"{dataset.total_rows:,}"),
+            fact(words.ROWS, f"{dataset.rows:,}" if ready else words.NOT_KNOWN),
+            fact(words.ROWS_IN_FILE, f"{dataset.total_rows:,}"),
             _problems_fact(dataset),
-            fact("File", file_kind(dataset)),
+            fact(words.FILE, file_kind(dataset)),
         )
     )
     said = [*dataset.notes, *filter(None, [dataset.roles_note]), *more]
@@ -122,7 +123,7 @@ def summary_html(dataset: Dataset, more: Sequence[str] = ()) -> str:
 def _problems_fact(dataset: Dataset) -> str:
     """How many rows are left out, with a way to the reasons."""
     if not dataset.problem_count:
-        return fact(words.PROBLEMS, words.NO_PROBLEMS)
+        return fact(words.PROBLEMS, words.NO_PROBLEMS if dataset.rows else words.NOT_KNOWN)
     left_out = plural(dataset.problem_count, *words.LEFT_OUT)
     return (
         f'<div class="fact warn"><dt>{text(words.PROBLEMS)}</dt>'

@@ -119,6 +119,7 @@ def test_choosing_changing_and_deleting_data(
     assert half[data.columns["text"]]["visible"]
     assert "text" not in services.library.get(dataset_id).roles
     assert "Choose the columns" in half[data.summary]
+    assert "Problems</dt><dd>–" in half[data.summary], "what is not known yet is not “none”"
     assert "It is 0" not in half[data.preview]
     assert not half[data.to_train]["interactive"]
     columns = dict.fromkeys(data.columns) | {"text": "answer"}
@@ -263,6 +264,14 @@ def test_a_press_that_does_nothing_says_why_under_the_button(
     late = train.recount(True, "", dataset_id, STARTER, *form(page))
     assert layout.trouble not in late, "what was said meanwhile stays"
     assert layout.advanced not in press(dataset_id, STARTER, *form(page, **{"lora.r": 0}))
+
+
+def test_a_model_that_cannot_be_found_is_told_under_the_button_too(
+    page: Page, dataset_id: str, tmp_path: Path
+) -> None:
+    refused = page.train.start_run("", dataset_id, str(tmp_path / "nowhere"), *form(page))
+    assert "nowhere" in refused[page.train.layout.model_notice]
+    assert "nowhere" in refused[page.train.layout.trouble]
 
 
 def test_what_is_no_settings_file_is_told_until_the_next_edit(
