@@ -7,6 +7,7 @@ import gradio as gr
 
 from app import making
 from app.after_view import exported_html, made_html, ranks_html
+from app.clock import file_size
 from app.guard import HIDDEN, Updates, handler
 from app.html import CLICKS, heading, muted
 from app.long_work import told
@@ -36,7 +37,7 @@ class AfterPanel:
         piece(heading(words.RANKS_TITLE, words.RANKS_HINT))
         self.measure = _lone_button(words.RANKS, "measure-ranks")
         self.ranks_place = _place("ranks-notice")
-        self.ranks = piece(elem_id="ranks")
+        self.ranks = piece(elem_classes="place", elem_id="ranks")
         piece(heading(words.SHRINK_TITLE, words.SHRINK_HINT))
         with gr.Row(elem_classes="actions bottom-aligned"):
             self.shrink_r = gr.Number(4, label=words.SHRINK_R, precision=0, elem_id="shrink-r")
@@ -49,8 +50,12 @@ class AfterPanel:
         with gr.Row(elem_classes="actions"):
             self.gguf = gr.Button(words.GGUF, size="sm", elem_id="export-gguf")
             self.merged = gr.Button(words.MERGED, size="sm", elem_id="export-merged")
+        self.merge_hint = piece(elem_id="merge-hint")
         self.export_place = _place("export-notice")
-        self.exported = piece(elem_id="exported")
+        self.exported = {
+            "gguf": piece(elem_classes="place", elem_id="exported-gguf"),
+            "merged": piece(elem_classes="place", elem_id="exported-merged"),
+        }
         piece(heading(words.COMBINE_TITLE, words.COMBINE_HINT))
         self._build_combine()
 
@@ -99,8 +104,8 @@ class AfterPanel:
     def outputs(self) -> list[Any]:
         """Everything the handlers may change."""
         return [
-            *(self.panel, self.ranks, self.exported, self.other, self.combine_box),
-            *(self.combine_none, self.run, *self._places()),
+            *(self.panel, self.ranks, *self.exported.values(), self.other, self.combine_box),
+            *(self.combine_none, self.run, self.shrink_r, self.merge_hint, *self._places()),
         ]
 
     def _places(self) -> tuple[gr.HTML, ...]:
@@ -116,7 +121,9 @@ class AfterPanel:
             return {self.panel: gr.update(visible=False)}
         return {
             self.panel: gr.update(visible=True),
-            **dict.fromkeys((self.ranks, self.exported, *self._places()), ""),
+            **dict.fromkeys((self.ranks, *self.exported.values(), *self._places()), ""),
+            self.shrink_r: max(1, job.config.lora.r // 2),
+            self.merge_hint: muted(self._merge_sentence(job)),
             **self.offer_others(run),
         }
 
@@ -132,6 +139,14 @@ class AfterPanel:
             self.combine_box: gr.update(visible=bool(choices)),
             self.other: gr.update(choices=choices, value=choices[0][1] if choices else None),
         }
+
+    def _merge_sentence(self, job: Job) -> str:
+        """How large a merged model will be, where that is known at once, and where it will lie."""
+        base = job.config.base_model
+        if not self.services.knows_profile(base):
+            return words.MERGE_HINT
+        size = making.merged_bytes(self.services.profile(base))
+        return words.MERGE_HINT_SIZE.format(size=file_size(size)) + words.MERGE_HINT
 
     def _job(self, run: int) -> Job | None:
         """The chosen run, where it has a LoRA adapter."""
@@ -191,7 +206,7 @@ class AfterPanel:
         job, place = self._needed(run), self.export_place
         for step in told(place, lambda tell: making.export(self.services, job, form, tell)):
             if isinstance(step, tuple):
-                yield {self.exported: exported_html(job, form, *step), place: ""}
+                yield {self.exported[form]: exported_html(job, form, *step), place: ""}
             else:
                 yield step
 

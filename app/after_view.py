@@ -14,7 +14,10 @@ MOST_MODULES = 400
 
 def ranks_html(report: dict[str, Any]) -> str:
     """The sentence, what each rank keeps, and a bar for each adapted module."""
-    notes = "".join(map(muted, report.get("notes", ())))
+    said = list(report.get("notes", ()))
+    if 0 < report["rank_90"] < report["r"]:
+        said.insert(0, words.RANKS_ADVICE.format(rank=report["rank_90"]))
+    notes = "".join(map(muted, said))
     modules = sorted(report["modules"], key=lambda module: -module["share"])[:MOST_MODULES]
     rows = "".join(_module(module) for module in modules)
     return (

@@ -12,6 +12,8 @@ from jobs.job import ProgressPoint
 
 WIDTH, HEIGHT = 720, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 24, 14, 36
+FEW = 8
+"""Training points that are drawn as they are; more are smoothed."""
 MAX_DRAWN = 360
 """Points drawn of one line; more could not be told apart."""
 
@@ -42,9 +44,10 @@ def chart_html(points: Sequence[ProgressPoint]) -> str:
     if not training and not validation:
         return f'<p class="muted">{text(words.CHART_EMPTY)}</p>'
     frame = _frame([*training, *validation])
+    smoothed = smooth(training) if len(training) > FEW else []
     lines = (
-        _line(frame, _thin(training), "train-raw" if len(training) > 8 else "train")
-        + (_line(frame, _thin(smooth(training)), "train") if len(training) > 8 else "")
+        _line(frame, _thin(training), "train-raw" if smoothed else "train")
+        + _line(frame, _thin(smoothed), "train")
         + _line(frame, _thin(validation), "validation")
         + "".join(_dot(frame, point) for point in _thin(validation))
     )
@@ -54,11 +57,12 @@ def chart_html(points: Sequence[ProgressPoint]) -> str:
         eval_loss=loss_text(validation[-1][1]) if validation else words.CHART_NO_VALUE,
     )
     return (
-        f"{_legend(training, validation)}"
+        f"{_legend(training, smoothed, validation)}"
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(label)}"'
         f' data-points="{text(_hover_data(frame, training, validation))}">'
         f'{_grid(frame)}{lines}<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" x1="-9"'
-        f' x2="-9"/></svg><div class="tip" hidden></div>'
+        f' x2="-9"/></svg><p class="axis" aria-hidden="true">{text(words.CHART_X)}</p>'
+        '<div class="tip" hidden></div>'
     )
 
 
@@ -131,13 +135,24 @@ def _grid(frame: Frame) -> str:
     return "".join(parts)
 
 
-def _legend(training: Sequence[Point], validation: Sequence[Point]) -> str:
-    keys = []
-    if training:
-        keys.append(("train", f"{words.CHART_TRAIN} {loss_text(training[-1][1])}"))
-    if validation:
-        keys.append(("validation", f"{words.CHART_VALIDATION} {loss_text(validation[-1][1])}"))
-    items = "".join(f'<span class="key {kind}">{text(label)}</span>' for kind, label in keys)
+def _legend(
+    training: Sequence[Point], smoothed: Sequence[Point], validation: Sequence[Point]
+) -> str:
+    """Each line's name and its own last value."""
+    lines = [("validation", words.CHART_VALIDATION, validation)]
+    if smoothed:
+        lines = [
+            ("train", words.CHART_SMOOTH, smoothed),
+            ("train-raw", words.CHART_RAW, training),
+            *lines,
+        ]
+    else:
+        lines = [("train", words.CHART_TRAIN, training), *lines]
+    items = "".join(
+        f'<span class="key {kind}">{text(name)} {loss_text(points[-1][1])}</span>'
+        for kind, name, points in lines
+        if points
+    )
     return f'<div class="legend">{items}</div>'
 
 

@@ -27,7 +27,14 @@ def megabytes(value: float) -> str:
 
 
 def file_size(size: int) -> str:
-    """A size given in bytes: ``640 KB``, ``1.9 MB``."""
+    """A size given in bytes: ``640 KB``, ``1.9 MB``, ``2.1 GB``."""
+    if size >= 1_000_000_000:
+        return f"{size / 1_000_000_000:.1f} GB"
     if size < 1_000_000:
         return f"{max(1, round(size / 1000))} KB"
     return f"{size / 1_000_000:.1f} MB"
+
+
+def speed_text(tokens_per_second: float) -> str:
+    """``1,240``, ``20``, ``1.3``: a speed below ten with one decimal."""
+    return f"{tokens_per_second:,.0f}" if tokens_per_second >= 9.5 else f"{tokens_per_second:.1f}"

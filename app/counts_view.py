@@ -1,6 +1,6 @@
 """The live counts card, as pure functions of a ParameterCount."""
 
-from app.html import fact, text
+from app.html import fact, muted, text
 from app.wording import train as words
 from lora_engine.config import LoraConfig
 from lora_engine.profile import ModelProfile, ModuleCount, ParameterCount
@@ -50,6 +50,16 @@ def counts_html(counts: ParameterCount, lora: LoraConfig) -> str:
         f'<p class="of" data-count="total">{text(of_total)}</p>'
         f'<dl class="facts">{facts}</dl>{_bars(counts, lora)}</div>'
         f'<p class="count-bar" aria-hidden="true">{text(bar)}</p>'
+    )
+
+
+def blank_html() -> str:
+    """The card while a setting cannot be used: numbers from before would pass as its own."""
+    return (
+        '<div class="counts blank"><p class="big" data-count="trainable">'
+        f"<strong>{text(words.BLANK)}</strong> {text(words.TRAINABLE)}</p>"
+        f"{muted(words.COUNTS_INVALID)}</div>"
+        f'<p class="count-bar" aria-hidden="true">{text(words.COUNT_BAR_INVALID)}</p>'
     )
 
 
@@ -104,6 +114,6 @@ def model_sentence(profile: ModelProfile) -> str:
     facts = words.MODEL_FACTS.format(
         architecture=profile.architecture,
         parameters=f"{profile.total_parameters:,}",
-        modules=f"{modules:,} layers",
+        modules=f"{modules:,} modules",
     )
     return " ".join((facts, *profile.notes))

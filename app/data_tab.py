@@ -20,6 +20,8 @@ from lora_engine.data.nouns import Dataset
 from lora_engine.errors import DataError, WorkbenchError
 
 PREVIEW_ROWS = 5
+ROWS_FOR_LABELS = 200
+"""Rows that show whether a column that is not used could be a label."""
 PEEK_SECONDS = 1.0
 """A file that takes longer than this shows its first rows before it is read whole."""
 
@@ -108,6 +110,7 @@ class DataTab:
         """Everything the handlers may change."""
         return [
             *(self.notice, self.kept, self.summary, self.actions, self.confirm, self.confirm_text),
+            self.to_train,
             *(self.columns_panel, self.shape, *self.columns.values(), self.columns_notice),
             *(self.preview_panel, self.preview, self.problems_panel, self.problems, self.chosen),
         ]
@@ -163,15 +166,23 @@ class DataTab:
         name = self.library.get(dataset_id).name
         self.library.remove(dataset_id)
         left = self.library.list()
-        said = notice("success", words.DELETED.format(name=name))
-        return {**self.show(left[0].dataset_id if left else ""), self.notice: said}
+        if not left:
+            said = notice("success", words.DELETED.format(name=name))
+            return {**self.show(""), self.notice: said}
+        said = notice("info", words.DELETED_NEXT.format(name=name, next=left[0].name))
+        return {**self.show(left[0].dataset_id), self.notice: said}
 
     def change_shape(self, dataset_id: str, shape: str, *columns: str | None) -> Iterator[Updates]:
         """Offer the columns of another shape; they count once they are complete."""
         roles = data_view.roles_for(shape, dict(zip(self.columns, columns, strict=True)))
-        yield self._column_updates(self.library.get(dataset_id), shape, roles)
+        dataset = self.library.get(dataset_id)
+        columns_shown = self._column_updates(dataset, shape, roles)
         if all(role in roles for role in data_view.NEEDED[shape]):
+            yield columns_shown
             yield from self._with_roles(dataset_id, roles)
+        else:
+            seen = data_view.unfinished_view(dataset, roles)
+            yield columns_shown | self._seen(seen, ready=False)
 
     def change_roles(self, dataset_id: str, shape: str, *columns: str | None) -> Iterator[Updates]:
         """Use other columns for the chosen shape."""
@@ -218,16 +229,24 @@ class DataTab:
             samples = list(islice(self.library.samples(dataset.dataset_id), PREVIEW_ROWS))
         except DataError:
             samples = []
-        seen = data_view.view(dataset, samples)
+        rows = []
+        if dataset.task == "text" and data_view.unused(dataset):
+            rows = self.library.raw_rows(dataset.dataset_id, ROWS_FOR_LABELS)
+        return self._seen(data_view.view(dataset, samples, rows), dataset.problem_count > 0)
+
+    def _seen(
+        self, seen: data_view.DatasetView, problems: bool = False, ready: bool = True
+    ) -> Updates:
         shown = gr.update(visible=True)
         return {
             self.summary: seen.summary,
             self.preview: seen.preview,
             self.problems: seen.problems,
             self.actions: shown,
+            self.to_train: gr.update(interactive=ready),
             self.columns_panel: shown,
             self.preview_panel: shown,
-            self.problems_panel: gr.update(visible=dataset.problem_count > 0),
+            self.problems_panel: gr.update(visible=problems),
         }
 
     def _column_updates(self, dataset: Dataset, shape: str, roles: dict[str, str]) -> Updates:

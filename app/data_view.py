@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from app.conversation import samples_html
 from app.html import fact, heading, muted, plural, text
 from app.wording import data as words
+from lora_engine.data.columns import FEW_CLASSES, LONGEST_WORDS
 from lora_engine.data.labels import remarks
 from lora_engine.data.nouns import Dataset, Problem, Sample
 from lora_engine.data.roles import SHAPES
@@ -26,6 +27,10 @@ ROLES = (
 )
 """All roles in the order of the page: what the model reads, what it learns, what comes along."""
 MOST_BARS = 12
+NAMED = 5
+"""Columns that a sentence names before it says how many more there are."""
+RawRow = Mapping[str, str | None]
+"""Column → cell."""
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
@@ -51,22 +56,62 @@ class DatasetView:
     problems: str
 
 
-def view(dataset: Dataset, samples: Sequence[Sample]) -> DatasetView:
-    """Everything the tab says about ``dataset``; ``samples`` are its first usable rows."""
-    return DatasetView(summary_html(dataset), preview_html(samples), problems_html(dataset))
+def view(dataset: Dataset, samples: Sequence[Sample], rows: Sequence[RawRow] = ()) -> DatasetView:
+    """Everything the tab says about ``dataset``.
+
+    ``samples`` are its first usable rows, ``rows`` the first as they stand in the file.
+    """
+    summary = summary_html(dataset, unused_sentences(dataset, rows))
+    return DatasetView(summary, preview_html(samples), problems_html(dataset))
 
 
-def summary_html(dataset: Dataset) -> str:
-    """Name, counts and one sentence on what is learned."""
+def unfinished_view(dataset: Dataset, roles: dict[str, str]) -> DatasetView:
+    """The tab while columns are still to be chosen: nothing of what they meant before."""
+    nothing = {"roles_note": "", "rows": 0, "problem_count": 0, "problems": (), "label_counts": {}}
+    return view(dataset.model_copy(update={**nothing, "roles": roles}), ())
+
+
+def unused(dataset: Dataset) -> list[str]:
+    """The columns that nothing is learned from."""
+    return [column for column in dataset.columns if column not in dataset.roles.values()]
+
+
+def unused_sentences(dataset: Dataset, rows: Sequence[RawRow]) -> list[str]:
+    """Which columns are not used, and which of them could be a label; none where all are."""
+    columns = unused(dataset)
+    if not columns or not dataset.rows:
+        return []
+    labels = [each for each in columns if dataset.task == "text" and _like_labels(each, rows)]
+    if len(labels) == 1:
+        count = len({(row.get(labels[0]) or "").strip() for row in rows} - {""})
+        shape = words.SHAPES[LABELLED]
+        return [words.UNUSED_LABEL.format(column=labels[0], count=count, shape=shape)]
+    named = ", ".join(f"“{column}”" for column in columns[:NAMED])
+    if len(columns) > NAMED:
+        named += words.UNUSED_MORE.format(count=f"{len(columns) - NAMED:,}")
+    return [(words.UNUSED if len(columns) == 1 else words.UNUSED_SEVERAL).format(columns=named)]
+
+
+def _like_labels(column: str, rows: Sequence[RawRow]) -> bool:
+    """Whether the cells are few short words, again and again."""
+    cells = [cell.strip() for row in rows if (cell := row.get(column)) and cell.strip()]
+    different = set(cells)
+    few = 2 <= len(different) <= min(FEW_CLASSES, len(cells) / 2)
+    return few and max(map(len, different)) <= LONGEST_WORDS
+
+
+def summary_html(dataset: Dataset, more: Sequence[str] = ()) -> str:
+    """Name, counts and one sentence on what is learned; ``more`` are further notes."""
+    ready = learn_sentence(dataset.roles) != words.LEARN_MISSING
     facts = "".join(
         (
-            fact("Rows to learn from", f"{dataset.rows:,}"),
-            fact("Rows in the file", f"{dataset.total_rows:,}"),
+            fact(words.ROWS, f"{dataset.rows:,}" if ready else words.NOT_KNOWN),
+            fact(words.ROWS_IN_FILE, f"{dataset.total_rows:,}"),
             _problems_fact(dataset),
-            fact("File", file_kind(dataset)),
+            fact(words.FILE, file_kind(dataset)),
         )
     )
-    said = [*dataset.notes, *filter(None, [dataset.roles_note])]
+    said = [*dataset.notes, *filter(None, [dataset.roles_note]), *more]
     notes = f'<div class="notes">{"".join(map(muted, said))}</div>' if said else ""
     return (
         f'<section class="summary"><h2>{text(dataset.name)}</h2>'
@@ -78,10 +123,10 @@ def summary_html(dataset: Dataset) -> str:
 def _problems_fact(dataset: Dataset) -> str:
     """How many rows are left out, with a way to the reasons."""
     if not dataset.problem_count:
-        return fact(words.PROBLEMS, words.NO_PROBLEMS)
+        return fact(words.PROBLEMS, words.NO_PROBLEMS if dataset.rows else words.NOT_KNOWN)
     left_out = plural(dataset.problem_count, *words.LEFT_OUT)
     return (
-        f'<div class="fact"><dt>{text(words.PROBLEMS)}</dt>'
+        f'<div class="fact warn"><dt>{text(words.PROBLEMS)}</dt>'
         f'<dd><a href="#problems">{text(left_out)}</a></dd></div>'
     )
 
@@ -143,7 +188,7 @@ def reading_html(name: str) -> str:
     return f'<section class="summary"><h2>{text(name)}</h2>{muted(words.READING_LONG)}</section>'
 
 
-def first_rows_html(rows: Sequence[Mapping[str, str | None]]) -> str:
+def first_rows_html(rows: Sequence[RawRow]) -> str:
     """The first rows of a file as they stand in it."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     head = "".join(f'<th scope="col">{text(column)}</th>' for column in columns)

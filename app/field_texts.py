@@ -27,6 +27,8 @@ def to_setting(field: Field, value: Any) -> Any:
         return None
     if field.kind == "names":
         return [name.strip() for name in said.split(",") if name.strip()]
+    if field.kind == "pattern":
+        _check_regex(field, said)
     return _layers(field, said) if field.kind == "layers" else said
 
 
@@ -73,5 +75,15 @@ def _patterns(field: Field, said: str) -> dict[str, float]:
             pattern = ""
         if not pattern.strip():
             raise SettingsError(field.name, words.BAD_PATTERNS.format(text=part))
+        _check_regex(field, pattern.strip())
         found[pattern.strip()] = int(value) if value.is_integer() else value
     return found
+
+
+def _check_regex(field: Field, said: str) -> None:
+    try:
+        re.compile(said)
+    except re.error as error:
+        raise SettingsError(
+            field.name, words.BAD_REGEX.format(text=said, reason=error.msg)
+        ) from None

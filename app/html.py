@@ -1,5 +1,6 @@
 """Small pieces of safe HTML. Everything that comes from a person or a model goes through text()."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Literal
 
@@ -80,3 +81,14 @@ def muted(sentence: str) -> str:
 def help_text(sentence: str) -> str:
     """What a control does, below it."""
     return f'<p class="help">{text(sentence)}</p>'
+
+
+def row_html(names: Sequence[str], cells: Sequence[str], kind: str = "") -> str:
+    """A line of a table whose cells, HTML already, know the names of their columns.
+
+    A narrow window sets such cells below each other (``stacked`` in page.css).
+    """
+    shown = "".join(
+        f'<td data-name="{text(name)}">{cell}</td>' for name, cell in zip(names, cells, strict=True)
+    )
+    return f'<tr class="{text(kind)}">{shown}</tr>' if kind else f"<tr>{shown}</tr>"

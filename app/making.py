@@ -20,11 +20,14 @@ from lora_engine import catalog
 from lora_engine.adapter_config import read_settings
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.errors import AdapterError, SettingsError
+from lora_engine.profile import ModelProfile
 
 Tell = Callable[[str], None]
 Json = dict[str, Any]
 MOST_COMBINED = 8
 FORMATS = ("gguf", "merged")
+BYTES = {"float16": 2, "bfloat16": 2}
+"""Of one number; other formats have 4."""
 
 
 def run_tool(services: Services, arguments: Sequence[str], tell: Tell) -> Json:
@@ -45,9 +48,13 @@ def rank_report(services: Services, job: Job, tell: Tell) -> Json:
 
 def shrink(services: Services, job: Job, r: int, tell: Tell) -> tuple[Job, Json]:
     """Cut a run's adapter to rank ``r``; what comes of it stands in the list of runs."""
-    if not 1 <= r <= 1024:
-        raise SettingsError("r", f"The new rank must be a whole number from 1 to 1024, not {r}.")
-    arguments = ["shrink", f"--adapter={adapter_of(services, job)}", f"--r={r}"]
+    adapter = adapter_of(services, job)
+    lora = read_settings(adapter).lora
+    most = max([lora.r, *lora.rank_pattern.values()])
+    if not 1 <= r < most:
+        form = words.SHRINK_RANKS if most > 1 else words.SHRINK_RANK_1
+        raise SettingsError("r", form.format(r=most, most=most - 1))
+    arguments = ["shrink", f"--adapter={adapter}", f"--r={r}"]
     with _new_zip(services) as out:
         found = run_tool(services, [*arguments, f"--out={out}"], tell)
         origin = words.ORIGIN_SHRUNK.format(job=job.id, r=r)
@@ -124,6 +131,11 @@ def export(services: Services, job: Job, form: str, tell: Tell) -> tuple[Path, J
         _pack([Path(found["file"]), Path(found["modelfile"])], out)
         shutil.rmtree(folder, ignore_errors=True)
     return out, found
+
+
+def merged_bytes(profile: ModelProfile) -> int:
+    """About how large a merged model's folder will be: the weights as the base keeps them."""
+    return sum(tensor.size * BYTES.get(tensor.dtype, 4) for tensor in profile.tensors)
 
 
 def bring_in(services: Services, path: Path, base_model: str, tell: Tell, name: str = "") -> Job:

@@ -142,11 +142,15 @@ class PlaygroundTab:
         """Forget what was said; a column for each chosen run."""
         jobs = self.choice.jobs(run, others)
         count = len(jobs) + 1
+        labels = bool(jobs) and sorts(jobs[0])
+        send, send_all = (words.SORT, words.SORT_ALL) if labels else (words.SEND, words.SEND_ALL)
+        asking = words.PROMPT_PLACEHOLDER if count < 3 else words.PROMPT_PLACEHOLDER_ALL
         return {
             self.said: Conversations.begin(len(jobs)),
             **self.sides.fresh(jobs),
             self.badge: "",
-            self.send: words.SEND if count < 3 else words.SEND_ALL.format(count=count),
+            self.send: send if count < 3 else send_all.format(count=count),
+            self.prompt: gr.update(placeholder=words.TEXT_PLACEHOLDER if labels else asking),
         }
 
     def use_example(self, prompts: list[tuple[str, str]], event: gr.EventData) -> Updates:
@@ -246,7 +250,8 @@ class PlaygroundTab:
         several = len(jobs) > 1
         notes = view.notes_html(event["divergences"]) if several else ()
         divergence = None if several else event["divergence"]
-        badge = view.badge_html(divergence, event["tokens_per_second"], event["stopped"])
+        speed, stopped = event["tokens_per_second"], event["stopped"]
+        badge = view.badge_html(divergence, speed, stopped, explained=any(notes))
         return {
             self.notice: "",
             self.said: said,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from app.clock import speed_text
 from app.comparing import sorts
 from app.conversation import turns_html
 from app.html import notice, text
@@ -72,6 +73,8 @@ def side_html(head: Head, turns: Sequence[Turn], partial: str | None = None, not
     shown = list(turns)
     if partial is not None:
         shown.append(Turn(role="assistant", content=partial or words.WAITING))
+    # a model often ends with empty lines, which would look like a part of the answer
+    shown = [Turn(role=turn.role, content=turn.content.rstrip()) for turn in shown]
     body = turns_html(shown) or f'<p class="muted">{text(words.EMPTY_SIDE)}</p>'
     return _side(head, body, note)
 
@@ -113,24 +116,30 @@ def _note(divergence: float) -> str:
     return f'<p class="side-note{kind}" title="{meaning}">{text(said)}</p>'
 
 
-def badge_html(divergence: float | None, tokens_per_second: float | None, stopped: bool) -> str:
-    """How far the adapted model is from the base on this prompt; a warning where it is not."""
+def badge_html(
+    divergence: float | None,
+    tokens_per_second: float | None,
+    stopped: bool,
+    explained: bool = False,
+) -> str:
+    """How far the adapted model is from the base on this prompt; a warning where it is not.
+
+    With ``explained`` it says what KL is even where it stands elsewhere.
+    """
     extra = []
     if tokens_per_second:
-        extra.append(words.SPEED.format(value=f"{tokens_per_second:.0f}"))
+        extra.append(words.SPEED.format(value=speed_text(tokens_per_second)))
     if stopped:
         extra.append(words.STOPPED)
     tail = f'<span class="hint">{text(", ".join(extra))}</span>' if extra else ""
+    if explained or divergence is not None:
+        tail += f'<span class="hint">{text(words.DIVERGENCE_MEANING)}</span>'
     if divergence is None:
         return f'<div class="badge-row">{tail}</div>' if tail else ""
     sentence = divergence_sentence(divergence)
     if divergence < NOTHING:
         return f'<div class="badge-row warn">{notice("warning", sentence)}{tail}</div>'
-    meaning = text(words.DIVERGENCE_MEANING)
-    return (
-        f'<div class="badge-row"><span class="badge" title="{meaning}">{text(sentence)}</span>'
-        f"{tail}</div>"
-    )
+    return f'<div class="badge-row"><span class="badge">{text(sentence)}</span>{tail}</div>'
 
 
 def divergence_sentence(divergence: float) -> str:

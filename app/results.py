@@ -30,7 +30,8 @@ def _learned(metrics: Metrics) -> str:
     if before is None or after is None:
         if first is None or last is None:
             return ""
-        return words.RESULT_TRAIN_ONLY.format(first=loss_text(first), last=loss_text(last))
+        form = words.RESULT_TRAIN_ONCE if metrics.get("steps") == 1 else words.RESULT_TRAIN_ONLY
+        return form.format(first=loss_text(first), last=loss_text(last))
     change = (after - before) / before if before else 0.0
     if abs(change) < HARDLY:
         form = words.RESULT_SAME
@@ -38,7 +39,8 @@ def _learned(metrics: Metrics) -> str:
         form = words.RESULT_FELL if change < 0 else words.RESULT_ROSE
     rows = plural(metrics.get("validation_rows") or 0, *words.UNSEEN_ROWS)
     said = form.format(rows=rows, before=loss_text(before), after=loss_text(after))
-    return said + _turned(metrics, before, after) + _training(first, last)
+    once = metrics.get("steps") == 1  # its loss is that of the rows as they were before
+    return said + _turned(metrics, before, after) + ("" if once else _training(first, last))
 
 
 def _turned(metrics: Metrics, before: float, after: float) -> str:

@@ -18,6 +18,7 @@ from app.pieces import piece
 from app.services import Services
 from app.wording import runs as words
 from jobs.job import Job, JobNotFound, JobStatus
+from lora_engine.errors import DataError
 
 POLL_SECONDS = 1.0
 
@@ -70,8 +71,8 @@ class RunsTab:
             )  # fmt: skip
         self.after = AfterPanel(self.services, self.memory)
         with gr.Column(visible=False, elem_classes="wb-panel") as self.more_panel:
-            with gr.Accordion(words.LOG, open=False, elem_id="run-log"):
-                self.log = piece()
+            with gr.Accordion(words.LOG, open=False, elem_id="run-log") as self.log_fold:
+                self.log = piece(js_on_load=runs_view.FOLLOW_JS)
             with gr.Accordion(words.SETTINGS, open=False):
                 self.settings = piece()
 
@@ -88,7 +89,9 @@ class RunsTab:
             (self.ask_delete, self.ask),
             (self.delete, self.remove),
         ):
-            button.click(guard(change), [self.chosen], outputs, **HIDDEN)
+            # by the timer's way, not the queue's: an older drawing must not arrive after a newer
+            button.click(guard(change), [self.chosen], outputs, **quiet)
+        self.log_fold.expand(None, None, None, js=runs_view.TO_THE_END_JS)
         self.keep.click(lambda: gr.update(visible=False), None, self.confirm, **HIDDEN)
 
     def outputs(self) -> list[Any]:
@@ -153,7 +156,7 @@ class RunsTab:
             self.chart_panel: gr.update(visible=bool(points) or job.status is JobStatus.running),
             self.result: result,
             self.result_panel: gr.update(visible=bool(result)),
-            self.settings: runs_view.settings_html(job),
+            self.settings: runs_view.settings_html(job, self._data_name(job)),
             self.more_panel: gr.update(visible=True),
             self.after.panel: gr.update(
                 visible=adapter is not None and job.config.lora.method == "lora"
@@ -168,6 +171,12 @@ class RunsTab:
             self.again: gr.update(visible=not job.unreadable),
             self.ask_delete: gr.update(visible=job.can_delete),
         }
+
+    def _data_name(self, job: Job) -> str:
+        try:
+            return self.services.library.get(job.config.dataset).name
+        except DataError:
+            return ""
 
     def choose(self, event: gr.EventData) -> Updates:
         """Show the run whose card was pressed."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from app.clock import duration, megabytes, moment
+from app.clock import duration, megabytes, moment, speed_text
 from app.html import empty_state, facts, heading, muted, notice, pill, text
 from app.results import loss_text, result_sentences
 from app.scores_view import scores_html
@@ -113,6 +113,8 @@ def header_html(job: Job, queue_place: int, worker_away: bool) -> str:
         parts.append(notice("error", job.error))
     elif job.status is JobStatus.cancelled and job.message:
         parts.append(notice("info", job.message))
+    elif job.status is JobStatus.cancelled and job.started_at is None:
+        parts.append(notice("info", words.STOPPED_WAITING))
     parts.append(facts(_figures(job)))
     return "".join(parts)
 
@@ -140,7 +142,7 @@ def _figures(job: Job) -> list[tuple[str, str]]:
         (words.STEP, step),
         (words.LOSS, "" if job.loss is None else loss_text(job.loss)),
         (words.EVAL_LOSS, "" if job.eval_loss is None else loss_text(job.eval_loss)),
-        (words.SPEED, words.SPEED_VALUE.format(value=f"{speed:,.0f}") if speed else ""),
+        (words.SPEED, words.SPEED_VALUE.format(value=speed_text(speed)) if speed else ""),
         (words.MEMORY, megabytes(job.memory_mb) if job.memory_mb else ""),
         (words.LEFT, duration(job.eta_seconds) if running and job.eta_seconds else ""),
         (words.TOOK, duration(took) if job.started_at and took > 0 else ""),
@@ -165,8 +167,32 @@ def log_html(log: str) -> str:
     return f'<pre class="log" tabindex="0">{text(log)}</pre>'
 
 
-def settings_html(job: Job) -> str:
-    """The run's settings as JSON text, as they lie in the zip."""
+FOLLOW_JS = """
+let top = null;  // where the person has scrolled to; null follows the newest line
+element.addEventListener('scroll', ({target}) => {
+  const below = target.scrollHeight - target.scrollTop - target.clientHeight;
+  top = below > 40 ? target.scrollTop : null;
+}, true);
+watch('value', () => {
+  const box = element.querySelector('pre.log');
+  if (box) box.scrollTop = top ?? box.scrollHeight;
+});
+"""
+"""For ``gr.HTML(js_on_load=...)`` around ``log_html``."""
+TO_THE_END_JS = """() => requestAnimationFrame(() => {
+  const box = document.querySelector('#run-log pre.log');
+  if (box) box.scrollTop = box.scrollHeight;
+})"""
+"""When the log is unfolded: what is folded cannot be scrolled."""
+
+
+def settings_html(job: Job, data_name: str) -> str:
+    """The run's settings as JSON text, as they lie in the zip, and what their data set is called.
+
+    ``data_name`` is empty where the data set is gone.
+    """
     if job.unreadable:
         return notice("warning", job.unreadable)
-    return f'<pre class="log" tabindex="0">{text(json.dumps(job.config.to_json(), indent=2))}</pre>'
+    said = words.SETTINGS_DATA.format(name=data_name) if data_name else words.SETTINGS_NO_DATA
+    shown = text(json.dumps(job.config.to_json(), indent=2))
+    return f'{muted(said)}<pre class="log" tabindex="0">{shown}</pre>'

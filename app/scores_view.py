@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.html import facts, muted, text
+from app.html import facts, muted, row_html, text
 from app.results import loss_text
 from app.wording import scores as words
 
@@ -38,6 +38,7 @@ def _labels(measured: Metrics, metrics: Metrics) -> str:
     figures.append((words.LOSS, loss_text(measured["loss"])))
     return (
         facts(figures)
+        + muted(words.F1_MEANING)
         + muted(baseline_sentence(matrix, measured["accuracy"], labels))
         + confusion_html(matrix, labels)
         + mistakes_html(measured.get("mistakes", ()))
@@ -87,14 +88,19 @@ def mistakes_html(mistakes: Sequence[Metrics]) -> str:
         return ""
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in words.MISTAKE_COLUMNS)
     body = "".join(
-        f"<tr><td>{mistake['line']:,}</td><td>{_texts(mistake)}</td><td>{text(mistake['true'])}"
-        f"</td><td>{text(mistake['predicted'])}</td><td>{percent(mistake['confidence'])}</td></tr>"
+        row_html(
+            words.MISTAKE_COLUMNS,
+            (
+                *(f"{mistake['line']:,}", _texts(mistake), text(mistake["true"])),
+                *(text(mistake["predicted"]), percent(mistake["confidence"])),
+            ),
+        )
         for mistake in mistakes
     )
     return (
         f"<h3>{text(words.MISTAKES)}</h3>"
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text(words.MISTAKES)}">'
-        f'<table class="rows mistakes"><thead><tr>{head}</tr></thead>'
+        f'<table class="rows stacked mistakes"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -115,14 +121,14 @@ def _answers(measured: Metrics) -> str:
     ]
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in words.ANSWER_COLUMNS)
     body = "".join(
-        "".join(("<tr>", *(f"<td>{text(sample[key])}</td>" for key in words.ANSWER_KEYS), "</tr>"))
+        row_html(words.ANSWER_COLUMNS, [text(sample[key]) for key in words.ANSWER_KEYS])
         for sample in measured.get("samples", ())
     )
     return (
         facts(figures)
         + muted(words.ANSWERED.format(rows=f"{measured.get('answered_rows', 0):,}"))
-        + f'<div class="scroll" tabindex="0"><table class="rows"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        + '<div class="scroll" tabindex="0"><table class="rows stacked">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 
-from app.html import facts, muted, text
+from app.html import facts, muted, row_html, text
 from app.wording import tensors as words
 from lora_engine.table import TensorRow
 
@@ -30,15 +30,13 @@ def tensors_html(rows: Sequence[TensorRow]) -> str:
         more = muted(words.MORE.format(shown=f"{MOST_SHOWN:,}", count=f"{len(rows):,}"))
     return (
         f'{summary}<div class="scroll tall" tabindex="0" role="region"'
-        f' aria-label="{text(words.TITLE)}"><table class="rows tensors"><thead><tr>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>{more}"
+        f' aria-label="{text(words.TITLE)}"><table class="rows stacked tensors">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}"
     )
 
 
 def _line(row: TensorRow) -> str:
     trained = words.YES if row.trainable else words.NO
     shape = " × ".join(f"{size:,}" for size in row.shape)
-    return (
-        f'<tr class="{"trained" if row.trainable else "frozen"}"><td>{text(row.name)}</td>'
-        f"<td>{text(shape)}</td><td>{text(row.dtype)}</td><td>{text(trained)}</td></tr>"
-    )
+    cells = [text(each) for each in (row.name, shape, row.dtype, trained)]
+    return row_html(words.COLUMNS, cells, "trained" if row.trainable else "frozen")

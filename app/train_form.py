@@ -12,6 +12,9 @@ from app.wording import train as words
 from lora_engine.config import TrainConfig
 from lora_engine.errors import SettingsError
 
+FEW_ROWS = 20
+FEW_UPDATES = 20
+"""Fewer than these hardly change a model; the preset “Quick look” has just so many updates."""
 Values = dict[str, Any]
 """Dotted setting name → value, as in ``lora.r``."""
 
@@ -37,9 +40,10 @@ def nested(values: Values, task: str = "") -> dict[str, Any]:
         folder, _, last = name.rpartition(".")
         place = settings[folder] if folder else settings
         place[last] = to_setting(BY_NAME[name], value) if name in BY_NAME else value
-    pattern = to_setting(BY_NAME[PATTERN], values.get(PATTERN))
-    if pattern and applies(PATTERN, values, task):
-        settings["lora"]["target_modules"] = pattern
+    if applies(PATTERN, values, task):
+        pattern = to_setting(BY_NAME[PATTERN], values.get(PATTERN))
+        if pattern:
+            settings["lora"]["target_modules"] = pattern
     return settings
 
 
@@ -94,6 +98,7 @@ class Estimate:
     train_rows: int
     validation_rows: int
     rows_per_update: int
+    updates_per_epoch: int
     planned: int
     """Updates of all epochs."""
     updates: int
@@ -107,27 +112,37 @@ def estimate(config: TrainConfig, rows: int) -> Estimate:
         validation = max(validation, 1)
     train = rows - validation
     per_update = config.batch_size * config.gradient_accumulation_steps
-    planned = max(1, math.ceil(config.epochs * math.ceil(train / per_update)))
+    per_epoch = math.ceil(train / per_update)
+    planned = max(1, math.ceil(config.epochs * per_epoch))
     updates = min(planned, config.max_steps) if config.max_steps else planned
-    return Estimate(train, validation, per_update, planned, updates)
+    return Estimate(train, validation, per_update, per_epoch, planned, updates)
 
 
 def estimate_sentence(config: TrainConfig, rows: int) -> str:
-    """``3 epochs × 72 rows / 8 = 27 updates``, and what is held back."""
+    """``3 epochs of 9 updates (72 rows in batches of 8) = 27 updates``, and what is held back."""
     seen = estimate(config, rows)
     epochs = f"{config.epochs:g} {'epoch' if config.epochs == 1 else 'epochs'}"
     sentence = words.ESTIMATE.format(
         epochs=epochs,
+        each=plural(seen.updates_per_epoch, "update"),
         rows=plural(seen.train_rows, "row"),
         batch=seen.rows_per_update,
         updates=plural(seen.planned, "update"),
     )
     extra = []
     if seen.updates < seen.planned:
-        limited = words.ESTIMATE_LIMITED.format(updates=seen.updates, planned=seen.planned)
-        sentence = sentence.rsplit(" = ", 1)[0]
-        extra.append(limited)
+        extra.append(words.ESTIMATE_LIMITED.format(updates=plural(seen.updates, "update")))
     if seen.validation_rows:
         held = plural(seen.validation_rows, "row")
         extra.append(words.ESTIMATE_VALIDATION.format(validation=held))
     return "; ".join([sentence, *extra])
+
+
+def estimate_warning(config: TrainConfig, rows: int) -> str:
+    """What to mind where a run is too small to teach much; empty where it is not."""
+    seen = estimate(config, rows)
+    if seen.train_rows < FEW_ROWS:
+        return words.ESTIMATE_FEW_ROWS.format(rows=plural(seen.train_rows, "row"))
+    if seen.updates < FEW_UPDATES:
+        return words.ESTIMATE_FEW_UPDATES.format(updates=plural(seen.updates, "update"))
+    return ""

@@ -45,7 +45,10 @@ class TrainLayout:
                     )
                 with gr.Column(min_width=200, elem_classes="field"):
                     self.model = gr.Dropdown(
-                        [(starter.title, starter.id) for starter in STARTERS.values()],
+                        [
+                            (words.MODEL_FOR[starter.task].format(title=starter.title), starter.id)
+                            for starter in STARTERS.values()
+                        ],
                         value=self.first_model,
                         label=words.MODEL,
                         allow_custom_value=True,
@@ -78,9 +81,9 @@ class TrainLayout:
             self.fields[TARGETS] = Drawn(modules, problem, box)
 
     def _build_advanced(self) -> None:
-        with (
-            gr.Accordion(words.ADVANCED, open=False, elem_classes="wb-panel", elem_id="advanced"),
-        ):
+        with gr.Accordion(
+            words.ADVANCED, open=False, elem_classes="wb-panel", elem_id="advanced"
+        ) as self.advanced:
             for section in get_args(Section)[1:]:
                 title, hint = words.SECTIONS[section]
                 with gr.Column(elem_classes="section", elem_id=f"section-{section}"):
@@ -105,6 +108,8 @@ class TrainLayout:
             )  # fmt: skip
             self.start = gr.Button(words.START, variant="primary", size="lg", elem_id="start-run")
             self.notice = piece(elem_classes="place", elem_id="train-notice")
+            self.trouble = piece(elem_classes="place", elem_id="train-trouble")
+            """Why a press on a button did nothing; gone at the next change of the form."""
             with gr.Row(elem_classes="actions"):
                 self.save = gr.Button(words.SAVE, size="sm", elem_id="save-settings")
                 self.load = gr.UploadButton(

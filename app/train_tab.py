@@ -60,7 +60,7 @@ class TrainTab:
         gr.on(
             [layout.dataset.change, *(control.change for control in layout.controls)],
             handler(layout.notice, clear=False)(self.recount),
-            [layout.restored, *layout.inputs],
+            [layout.restored, layout.trouble, *layout.inputs],
             outputs,
             preprocess=False,  # a late request may name modules of the model before
             **live,
@@ -96,7 +96,12 @@ class TrainTab:
         return train_form.make_config(self.values(controls), model or "", dataset or "", task)
 
     def recount(
-        self, restored: bool, dataset: str | None, model: str | None, *controls: Any
+        self,
+        restored: bool,
+        trouble: str | None,
+        dataset: str | None,
+        model: str | None,
+        *controls: Any,
     ) -> Updates:
         """Counts, estimate and sentences for the values as they are now.
 
@@ -107,7 +112,9 @@ class TrainTab:
         if profile := self.show.profile_at_hand(dataset or "", model or ""):
             known = known_modules(profile)
             values[TARGETS] = [name for name in values[TARGETS] or () if name in known]
-        updates = self.show.live(dataset or "", model or "", values)
+        updates = self.show.live(dataset or "", model or "", values, told=bool(trouble))
+        if not trouble and not updates[self.layout.trouble]:
+            del updates[self.layout.trouble]  # a button may have been pressed meanwhile
         if not restored:
             del updates[self.memory.form]
         return updates
@@ -121,7 +128,7 @@ class TrainTab:
             return
         if not self.services.knows_profile(model):
             said = words.INSPECTING.format(model=model)
-            yield {self.layout.model_notice: notice("busy", said)}
+            yield {self.layout.model_notice: notice("busy", said), self.layout.trouble: ""}
         try:
             fit(self.services, model, dataset or "")
         except SettingsError:
@@ -179,9 +186,9 @@ class TrainTab:
         try:
             config = self._config(dataset, model, controls)
         except SettingsError as error:
-            return {self.layout.saved: "", **self.show.problem(error)}
+            return {self.layout.saved: "", **self.show.refusal(error)}
         saved = json.dumps(config.to_json(), indent=2, ensure_ascii=False)
-        return {self.layout.saved: saved}
+        return {self.layout.saved: saved, self.layout.trouble: ""}
 
     def load_settings(
         self, path: str | None, dataset: str | None, model: str | None, *_controls: Any
@@ -189,11 +196,14 @@ class TrainTab:
         """Fill the form from a settings file; a bad file changes nothing."""
         if path is None:
             return {}
-        config = train_form.read_config(
-            Path(path).read_bytes(), base_model=model or "", dataset=dataset or ""
-        )
         said = words.LOADED.format(name=Path(path).name)
-        return {**self.fill(config, dataset or "", said)}
+        try:
+            config = train_form.read_config(
+                Path(path).read_bytes(), base_model=model or "", dataset=dataset or ""
+            )
+            return self.fill(config, dataset or "", said)
+        except WorkbenchError as error:
+            return {self.layout.notice: "", self.layout.trouble: notice("error", str(error))}
 
     def fill(self, config: TrainConfig, dataset: str, said: str) -> Updates:
         """The whole form for ``config``; where its data set is gone, ``dataset`` stays."""
@@ -227,8 +237,9 @@ class TrainTab:
             config = self._config(dataset, model, controls)
             job = start_training(self.services, config, name or "")
         except SettingsError as error:
-            return self.show.problem(error)
+            return self.show.refusal(error)
         return {
+            self.layout.trouble: "",
             self.layout.notice: notice("success", words.STARTED.format(job=job.id)),
             self.memory.run: job.id,
             **self.memory.open_tab(self.tabs, "runs"),

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app import counts_view, train_form
-from app.fields import BY_NAME, TARGETS, applies, classes
+from app.fields import BY_NAME, PATTERN, TARGETS, applies, classes
 from app.fitting import fit, fit_at_hand
 from app.guard import Updates
 from app.html import muted, notice, text
@@ -32,11 +32,14 @@ class TrainUpdates:
     layout: TrainLayout
     memory: Memory
 
-    def live(self, dataset: str, model: str, values: Values) -> Updates:
-        """Counts, estimate, presets and sentences next to fields, for the values as they are."""
+    def live(self, dataset: str, model: str, values: Values, told: bool = False) -> Updates:
+        """Counts, estimate, presets and sentences next to fields, for the values as they are.
+
+        Where there was ``told`` why a button did nothing, what is still wrong is told there too.
+        """
         layout = self.layout
         updates: Updates = {drawn.problem: "" for drawn in layout.fields.values()}
-        updates[layout.dataset_problem] = ""
+        updates |= {layout.dataset_problem: "", layout.trouble: ""}
         updates[self.memory.form] = {**values, "base_model": model}
         try:
             seen = fit_at_hand(self.services, model, dataset)
@@ -49,7 +52,11 @@ class TrainUpdates:
                 updates[layout.counts] = counts_view.counts_html(counts, config.lora)
             check_here(self.services, config)
         except SettingsError as error:
-            return updates | self.problem(error)
+            if error.field == TARGETS and values.get(PATTERN):  # which replaces the boxes
+                error = SettingsError(PATTERN, str(error))
+            blank = {layout.counts: counts_view.blank_html(), layout.estimate: ""}
+            said = self.refusal(error) if told else self.problem(error)
+            return blank | updates | said
         return updates | {layout.estimate: self._estimate(config, dataset)}
 
     def shown(self, dataset: str, values: Values) -> Updates:
@@ -74,8 +81,16 @@ class TrainUpdates:
             return {drawn.problem: said}
         if error.field == "dataset":
             return {self.layout.dataset_problem: said}
-        place = self.layout.model_notice if error.field == "base_model" else self.layout.notice
+        place = self.layout.model_notice if error.field == "base_model" else self.layout.trouble
         return {place: notice("error", str(error))}
+
+    def refusal(self, error: SettingsError) -> Updates:
+        """The same, and under the button that was pressed: its field may be out of sight."""
+        layout, field = self.layout, BY_NAME.get(error.field)
+        said: Updates = {layout.notice: "", layout.trouble: notice("error", self._by_label(error))}
+        if field is not None and field.section != "adapter":
+            said[layout.advanced] = gr.update(open=True)
+        return {**self.problem(error), **said}
 
     @staticmethod
     def _by_label(error: SettingsError) -> str:
@@ -144,7 +159,10 @@ class TrainUpdates:
 
     def models(self, chosen: str) -> Updates:
         """The starter models and the models used before as choices."""
-        choices = [(model.title, model.id) for model in catalog.list_models(self.services.home)]
+        choices = [
+            (words.MODEL_FOR[model.task].format(title=model.title), model.id)
+            for model in catalog.list_models(self.services.home)
+        ]
         return {self.layout.model: gr.update(choices=choices, value=chosen)}
 
     def profile_at_hand(self, dataset: str, model: str) -> ModelProfile | None:
@@ -163,7 +181,11 @@ class TrainUpdates:
         if not rows:
             return ""
         sentence = train_form.estimate_sentence(config, rows)
-        return f'<div class="estimate"><h3>{text(words.ESTIMATE_TITLE)}</h3>{muted(sentence)}</div>'
+        warning = train_form.estimate_warning(config, rows)
+        return (
+            f'<div class="estimate"><h3>{text(words.ESTIMATE_TITLE)}</h3>{muted(sentence)}'
+            f"{notice('warning', warning) if warning else ''}</div>"
+        )
 
     def outputs(self) -> list[Any]:
         """Everything the updates may change."""
@@ -172,6 +194,7 @@ class TrainUpdates:
         return [
             *(*layout.inputs, *problems, layout.dataset_problem, layout.model_notice),
             *(layout.presets, layout.counts, layout.estimate, layout.name, layout.notice),
+            *(layout.trouble, layout.advanced),
             *(drawn.box for drawn in layout.fields.values()),
             *(layout.saved, layout.restored, self.memory.form, self.memory.run, self.memory.tab),
         ]

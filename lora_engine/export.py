@@ -208,6 +208,6 @@ def _report(folder: Path, shards: list[Path], dtype: torch.dtype, difference: fl
         mb=mb,
         difference=difference,
         tolerance=TOLERANCE[dtype],
-        sentence=f"A model of {mb:,.0f} MB ({name}); merged and apart, its answers differ by "
-        f"{difference:.1e} of the largest logit.",
+        sentence=f"A whole model of {mb:,.0f} MB ({name}). It was loaded and asked, and answers as "
+        f"base and adapter do together, up to rounding ({difference:.0e} of the largest logit).",
     )

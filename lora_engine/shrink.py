@@ -65,9 +65,9 @@ def shrink(
     r_before = max(pair.r for pair in pairs.values())
     if not 1 <= r < r_before:
         raise AdapterError(
-            f"{path.name} has rank {r_before}; choose a smaller one, from 1 to {r_before - 1}."
+            f"This adapter has rank {r_before}; choose a smaller one, from 1 to {r_before - 1}."
             if r_before > 1
-            else f"{path.name} has rank 1, which cannot be cut."
+            else "This adapter has rank 1, which cannot be cut."
         )
     values = [pair.singular_values().square() for pair in pairs.values()]
     total = sum(float(found.sum()) for found in values)

@@ -10,11 +10,17 @@ RANKS = "Measure the ranks"
 RANKS_BAR = "rank for 90 % of the energy"
 RANKS_MORE = "for 99 %"
 RANKS_KEPT = "Share of everything learned that rank 1, 2, … alone would keep"
+RANKS_ADVICE = (
+    "Rank {rank} would hold 90 %, so “Make it smaller” below can cut it to that; the next run on "
+    "data like this may begin with rank {rank}."
+)
 RANK_KEEPS = "Rank {rank} keeps {share}"
 SHRINK_TITLE = "Make it smaller"
 SHRINK_HINT = "Keeps the strongest directions and measures what the loss says to it."
 SHRINK_R = "New rank"
 SHRINK_NO_RANK = "Type the new rank first."
+SHRINK_RANKS = "This adapter has rank {r}; choose a smaller one, from 1 to {most}."
+SHRINK_RANK_1 = "This adapter has rank 1, which cannot be cut."
 SHRINK = "Shrink"
 SHRUNK_NAME = "{name}, rank {r}"
 FURTHER_TITLE = "Teach it more"
@@ -29,6 +35,10 @@ EXPORT_HINT = (
     "GGUF is for llama.cpp and Ollama: the adapter and a Modelfile. Merged is a whole model with "
     "what was learned inside, for any tool that reads safetensors."
 )
+MERGE_HINT_SIZE = "A merged model takes about {size}. "
+MERGE_HINT = (
+    "It is kept in the run's folder and is deleted with the run; copy it where you need it."
+)
 GGUF = "Export for Ollama and llama.cpp"
 MERGED = "Merge into a full model"
 GGUF_LINK = "Download the GGUF zip ({size})"
@@ -40,9 +50,9 @@ COMBINE_WEIGHT = "Weight of this one"
 COMBINE_WEIGHT_OTHER = "Weight of the other"
 COMBINE_METHOD = "How"
 COMBINE_METHODS = (
-    ("SVD: the best of the chosen rank", "svd"),
-    ("Exact: the ranks add up", "cat"),
-    ("Linear: rough, keeps the rank", "linear"),
+    ("SVD: best for its rank", "svd"),
+    ("Exact: ranks add up", "cat"),
+    ("Linear: rough", "linear"),
 )
 COMBINE = "Combine"
 COMBINE_NONE = "Choose another finished run on the same base model first."

@@ -54,6 +54,10 @@ PREVIEW_HINT = "The marked parts are learned; the rest is what the model reads b
 PREVIEW_EMPTY = "No row can be used with these columns yet."
 PROBLEMS = "Problems"
 NO_PROBLEMS = "none"
+NOT_KNOWN = "–"
+ROWS = "Rows to learn from"
+ROWS_IN_FILE = "Rows in the file"
+FILE = "File"
 LEFT_OUT = ("row left out", "rows left out")
 PROBLEMS_TITLE = "Rows that are left out"
 PROBLEMS_NONE = "Every row can be used."
@@ -68,6 +72,7 @@ DELETE_SURE = (
 DELETE_YES = "Yes, delete it"
 DELETE_NO = "Keep it"
 DELETED = "“{name}” was deleted."
+DELETED_NEXT = "“{name}” was deleted; “{next}” is the chosen data set now, for training as well."
 
 ROLE_SYSTEM = "System"
 ROLE_USER = "Person"
@@ -93,4 +98,11 @@ LABELS = "{count} labels"
 MORE_LABELS = "{count} more labels are not shown."
 LEARN_TEXT = "The model learns to continue the text of “{first}”, word by word."
 LEARN_SYSTEM = " “{column}” is set before each conversation."
+UNUSED = "Column {columns} is not used."
+UNUSED_SEVERAL = "The columns {columns} are not used."
+UNUSED_MORE = " and {count} more"
+UNUSED_LABEL = (
+    "Column “{column}” is not used. It holds {count} different values: to learn it as a label, "
+    "choose “{shape}” below."
+)
 LEARN_MISSING = "Choose the columns below, so that the model knows what to learn."

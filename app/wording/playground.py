@@ -25,10 +25,13 @@ EMPTY_SIDE = "The answer appears here."
 WAITING = "…"
 
 PROMPT = "Your message"
-PROMPT_PLACEHOLDER = "Ask all of them the same question"
+PROMPT_PLACEHOLDER = "Ask both the same question"
+PROMPT_PLACEHOLDER_ALL = "Ask all of them the same question"
 EMPTY_PROMPT = "Type a message first."
 SEND = "Send to both"
 SEND_ALL = "Send to all {count}"
+SORT = "Sort with both"
+SORT_ALL = "Sort with all {count}"
 STOP = "Stop"
 CLEAR = "Start over"
 EXAMPLES = "From the run's own data"
@@ -66,7 +69,9 @@ DIVERGENCE_SHORT = (
 )
 DIVERGENCE_LEAST = "below {least}"
 DIVERGENCE_OF = "{said} (KL {value})"
-DIVERGENCE_MEANING = "Mean distance of the two models over the first answer tokens, in nats."
+DIVERGENCE_MEANING = (
+    "KL: mean distance of the two models over the first answer tokens, in nats; 0 is no difference."
+)
 SPEED = "{value} tokens/s"
 STOPPED = "stopped"
 BUSY = "Starting"

@@ -40,13 +40,15 @@ MEMORY = "Memory"
 LEFT = "Time left"
 LEARNING_RATE = "Learning rate"
 DEVICE = "Device"
-TOOK = "Took"
+TOOK = "From start to end"
 CREATED = "Started"
 
 CHART_TITLE = "Loss"
 CHART_HINT = "How surprised the model is by the right answer, in nats. Lower is better."
 CHART_EMPTY = "The chart begins with the first update."
 CHART_TRAIN = "Training"
+CHART_SMOOTH = "Training, smoothed"
+CHART_RAW = "each update"
 CHART_VALIDATION = "Validation"
 CHART_X = "updates"
 CHART_LABEL = "Loss over {steps} updates: training {loss}, validation {eval_loss}."
@@ -56,19 +58,28 @@ STOP = "Stop"
 RESUME = "Resume"
 AGAIN = "Train again with these settings"
 DELETE = "Delete"
-DELETE_SURE = "Delete “{name}”, its log and its adapter? This cannot be undone."
+DELETE_SURE = (
+    "Delete “{name}”, its log, its adapter and what was exported or merged from it? This cannot be "
+    "undone."
+)
 DELETE_YES = "Yes, delete it"
 DELETE_NO = "Keep it"
 DELETED = "“{name}” was deleted."
 PLAYGROUND = "Try it in the playground"
-DOWNLOAD = "Download the adapter ({size})"
+DOWNLOAD = "Download the adapter (zip, {size})"
 STOP_ASKED = "The run stops after its current update."
+STOPPED_WAITING = (
+    "This run was taken out of the queue before it started, so nothing was learned. Resume puts "
+    "it back."
+)
 STOP_DONE = "The run was taken out of the queue."
 RESUMED = "The run is in the queue again and goes on from its last checkpoint."
 REFILLED = "These are the settings of “{name}”."
 LOG = "Log"
 LOG_EMPTY = "The log is empty so far."
 SETTINGS = "Settings of this run"
+SETTINGS_DATA = "The data set is “{name}”."
+SETTINGS_NO_DATA = "The data set is no longer kept."
 
 RESULT_TITLE = "What came of it"
 RESULT_FELL = (
@@ -86,12 +97,20 @@ RESULT_ROSE = (
 RESULT_BEST = (
     " It was lowest ({best}) after update {step} and rose since then; fewer epochs may do better."
 )
-RESULT_TRAIN = " On the rows it trained on, it went from {first} to {last}."
+RESULT_TRAIN = (
+    " On the rows it trained on, it was {first} in the first update and {last} in the last."
+)
 RESULT_TRAIN_ONLY = (
-    "The training loss went from {first} to {last}. No rows were held back, so nothing says how "
+    "The training loss was {first} in the first update and {last} in the last. No rows were held "
+    "back, so nothing says how it does on new ones."
+)
+RESULT_TRAIN_ONCE = (
+    "The training loss was {last} in the only update. No rows were held back, so nothing says how "
     "it does on new ones."
 )
-RESULT_COST = "{steps} over {tokens} tokens took {time}, at {speed} tokens/s{memory}."
+RESULT_COST = (
+    "{steps} over {tokens} tokens; the training alone took {time}, at {speed} tokens/s{memory}."
+)
 RESULT_MEMORY = " and at most {memory} of memory"
 RESULT_STOPPED = "The run was stopped after {steps} of {total} updates; what it learned is kept."
 RESULT_STOPPED_EMPTY = "The run was stopped before its first update, so there is no adapter."

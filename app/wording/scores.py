@@ -7,6 +7,10 @@ SHARES = {
 ACCURACY = "Accuracy"
 F1 = "F1 of “{label}”"
 F1_MACRO = "Macro F1"
+F1_MEANING = (
+    "F1 is high only where a label is both found and not given in error; macro F1 is its mean over "
+    "all labels, rare ones counting as much as common ones."
+)
 LOSS = "Loss"
 BETTER = "Always giving the commonest label, “{label}”, would be right in {share} of the rows."
 NO_BETTER = (

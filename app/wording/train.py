@@ -15,6 +15,12 @@ MODEL_HELP = (
     "Choose a starter model, or type the path of a model folder or a Hugging Face hub id and "
     "press Enter. Only safetensors files are used, and no code from a model is ever run."
 )
+MODEL_FOR = {
+    "chat": "{title} (answers)",
+    "classification": "{title} (labels)",
+    "seq2seq": "{title} (rewriting)",
+}
+"""A model in the list, by what it is for."""
 MODEL_NONE = "Choose a base model first."
 INSPECTING = "Reading the structure of {model} …"
 MODEL_FACTS = "{architecture}, {parameters} parameters, {modules} that can be adapted."
@@ -265,12 +271,13 @@ PLACEHOLDERS = {
     "lora.modules_to_save": "embed_tokens, lm_head",
     "lora.layers_to_transform": "20-29",
     "lora.target_pattern": r".*\.(q|v)_proj",
-    "lora.rank_pattern": "v_proj = 16, layers.0.mlp.up_proj = 4",
+    "lora.rank_pattern": "v_proj = 16, o_proj = 4",
     "lora.alpha_pattern": "v_proj = 32",
 }
 NONE = "none"
 BAD_LAYERS = "“{text}” is no layer number: write numbers and ranges such as 0-5, 8."
 BAD_PATTERNS = "“{text}” is not of the form name = number, such as v_proj = 16."
+BAD_REGEX = "“{text}” is no regular expression ({reason})."
 EMPTY_NUMBER = "{label} is empty; type a number."
 
 NO_START = "There is no adapter at {path}: choose a finished run or the path of a folder or zip."
@@ -288,14 +295,23 @@ OF_TOTAL = "{percent} of {total}"
 ADAPTER_SIZE = "Adapter file"
 BY_MODULE = "By target module"
 BIASES = "bias vectors"
+BLANK = "–"
+COUNT_BAR_INVALID = "– trainable: a setting cannot be used"
+COUNTS_INVALID = "A setting cannot be used; repair it to see the counts."
 COUNTS_WAIT = "The counts appear when a model is chosen."
 SCALING = "Scaling α / r"
 SCALING_ROOT = "Scaling α / √r"
 
 ESTIMATE_TITLE = "This run"
-ESTIMATE = "{epochs} × {rows} / {batch} = {updates}"
-ESTIMATE_LIMITED = "stopped after {updates} (otherwise {planned})"
+ESTIMATE = "{epochs} of {each} ({rows} in batches of {batch}) = {updates}"
+ESTIMATE_LIMITED = "stopped after {updates}"
 ESTIMATE_VALIDATION = "{validation} held back to measure"
+ESTIMATE_FEW_ROWS = (
+    "Only {rows} to learn from: a few dozen is the least from which a model learns a manner."
+)
+ESTIMATE_FEW_UPDATES = (
+    "Only {updates}: the model will hardly change. More epochs or a smaller batch make more."
+)
 START = "Train"
 STARTED = "Run {job} is in the queue."
 SAVE = "Save settings"

@@ -23,6 +23,8 @@ class Layout:
 
     dialect: Dialect
     has_header: bool
+    first_stray: int = 0
+    """The line whose quote is why no quotes are special; 0 where there is none."""
 
 
 def detect(sample: str, *, complete: bool, suffix: str) -> Layout:
@@ -38,12 +40,14 @@ def detect(sample: str, *, complete: bool, suffix: str) -> Layout:
         lines.pop()  # cut in the middle
     best = max(_candidates(lines, complete), key=lambda trial: trial.key, default=None)
     named_so = suffix in (".csv", ".tsv")
+    stray = 0
     if best and (named_so or best.is_believable):
-        dialect, records = best.dialect, best.records
+        dialect, records, stray = best.dialect, best.records, best.first_stray
     else:
         dialect = Dialect(NO_DELIMITER, quoted=named_so)
         records = _Trial.of(lines, dialect, complete).records
-    return Layout(dialect, _has_header(records, named_so or dialect.delimiter != NO_DELIMITER))
+    has_header = _has_header(records, named_so or dialect.delimiter != NO_DELIMITER)
+    return Layout(dialect, has_header, 0 if dialect.quoted else stray)
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,11 @@ class _Trial:
     dialect: Dialect
     records: list[list[str]]
     stray_quotes: int
+    first_stray: int
 
     @classmethod
-    def of(cls, lines: Iterable[str], dialect: Dialect, complete: bool) -> "_Trial":
+    def of(cls, lines: Iterable[str], dialect: Dialect, complete: bool, stray: int = 0) -> "_Trial":
+        """``stray`` is the line whose quote made quotes be tried as they are."""
         reader = Records(lines, dialect)
         records = []
         for _, cells in islice(reader, SAMPLE_RECORDS):
@@ -63,7 +69,7 @@ class _Trial:
                 break
             if cells:
                 records.append(cells)
-        return cls(dialect, records, reader.stray_quotes)
+        return cls(dialect, records, reader.stray_quotes, stray or reader.first_stray)
 
     @property
     def width(self) -> int:
@@ -99,7 +105,8 @@ def _candidates(lines: list[str], complete: bool) -> Iterable[_Trial]:
         trial = _Trial.of(lines, Dialect(delimiter), complete)
         trials = [trial]
         if trial.stray_quotes:
-            trials.append(_Trial.of(lines, Dialect(delimiter, quoted=False), complete))
+            plain = Dialect(delimiter, quoted=False)
+            trials.append(_Trial.of(lines, plain, complete, trial.first_stray))
         if trial.share < 1:
             trials.append(_Trial.of(lines, Dialect(delimiter, skip_spaces=True), complete))
         yield from (each for each in trials if each.width > 1)

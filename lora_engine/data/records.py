@@ -51,6 +51,8 @@ class Records:
         """Cells that a record should have; 0 where that is not known yet."""
         self.stray_quotes = 0
         """Lines that were taken as they stand because of a stray quote."""
+        self.first_stray = 0
+        """The first of these lines; 0 where there is none."""
         self.ended_inside = False
         """Whether the last record was still open where the lines ended."""
 
@@ -115,6 +117,7 @@ class Records:
         self._taken.clear()
         self._taken_size = 0
         self.stray_quotes += 1
+        self.first_stray = self.first_stray or self._number
         self._number += 1
         return self._number - 1, self._dialect.split(first)
 

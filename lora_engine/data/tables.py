@@ -10,6 +10,9 @@ from lora_engine.data.records import NO_DELIMITER, Records
 from lora_engine.errors import DataError
 
 MOST_COLUMNS = 1000
+MARKS_THAT_QUOTES_HIDE = (",", ";")
+"""Delimiters that occur in texts, so that cells need quotes; tabs do not, and tables with tabs
+often have loose quotes on purpose (MRPC)."""
 
 
 def read_table(lines: Lines, layout: Layout) -> Source:
@@ -38,15 +41,38 @@ def read_table(lines: Lines, layout: Layout) -> Source:
     records.width = len(columns)
     delimiter = layout.dialect.delimiter
     plain = delimiter == NO_DELIMITER and not layout.has_header
+    rows = _rows(numbered, len(columns), lines.charset.lossy, plain)
+    if delimiter in MARKS_THAT_QUOTES_HIDE:
+        rows = _with_stray_quotes(rows, records, layout, notes)
     return Source(
         format="text" if plain else "tsv" if delimiter == "\t" else "csv",
         encoding=lines.charset.encoding,
         delimiter="" if delimiter == NO_DELIMITER else delimiter,
         columns=columns,
-        rows=_rows(numbered, len(columns), lines.charset.lossy, plain),
+        rows=rows,
         fraction=lines.fraction,
         notes=notes,
     )
+
+
+def _with_stray_quotes(
+    rows: Iterator[Row], records: Records, layout: Layout, notes: list[str]
+) -> Iterator[Row]:
+    """The same rows; once they are read, a note on the first quote that is none."""
+    yield from rows
+    if layout.first_stray:
+        notes.append(
+            f"Line {layout.first_stray} has a quotation mark that does not enclose a whole cell, "
+            "so all of them are read as they stand; look at that line."
+        )
+    elif records.first_stray:
+        more = (
+            f" (and so have {records.stray_quotes - 1:,} more)" if records.stray_quotes > 1 else ""
+        )
+        notes.append(
+            f"Line {records.first_stray} has a quotation mark that does not enclose a whole cell"
+            f"{more}; it is read as it stands, so look at that line."
+        )
 
 
 def _column_names(header: list[str]) -> list[str]:

@@ -54,7 +54,10 @@ def test_both_lines_are_drawn_inside_the_picture() -> None:
             x, y = map(float, pair.split(","))
             assert 0 <= x <= width
             assert 0 <= y <= height
-    assert "Training 1.00" in html
+    assert "Training, smoothed 1.05" in html, "a line's own last value"
+    assert "each update 1.00" in html
+    assert "Validation 1.10" in html
+    assert "updates</p>" in html
     assert "validation" in svg.get("aria-label", "")
     shown = json.loads(svg.get("data-points", ""))
     assert shown[-1][1] == "Update 40: 1.00, validation 1.10"
@@ -84,8 +87,8 @@ def test_ticks_are_few_and_inside(low: float, span: float) -> None:
 def test_the_result_in_plain_words() -> None:
     learned, cost = result_sentences(METRICS)
     assert learned.startswith("The loss on 8 rows the model had never seen fell from 3.21 to 1.43")
-    assert "from 3.31 to 1.21" in learned
-    assert "57 updates over 18,231 tokens took 1 min 22 s, at 222 tokens/s" in cost
+    assert "3.31 in the first update and 1.21 in the last" in learned
+    assert "57 updates over 18,231 tokens; the training alone took 1 min 22 s, at 222" in cost
     assert "2.1 GB" in cost
 
 
@@ -98,10 +101,16 @@ def test_the_result_in_plain_words() -> None:
         ({"eval_loss_before": None, "eval_loss_after": None}, "No rows were held back"),
         ({"stopped": True, "steps": 20}, "stopped after 20 of 57 updates"),
         ({"validation_rows": 1}, "on 1 row the model"),
+        ({"eval_loss_before": None, "steps": 1, "loss_first": 1.21}, "1.21 in the only update"),
     ],
 )
 def test_other_results(changes: dict[str, Any], said: str) -> None:
     assert said in " ".join(result_sentences(METRICS | changes))
+
+
+def test_one_update_says_nothing_of_the_rows_it_trained_on() -> None:
+    once = METRICS | {"steps": 1, "loss_first": 1.21}
+    assert "trained on" not in " ".join(result_sentences(once))
 
 
 @pytest.mark.parametrize("missing", [*METRICS, None])

@@ -130,6 +130,8 @@ def test_what_stands_in_a_hidden_field_decides_nothing() -> None:
         ("lora.rank_pattern", "v_proj", "not of the form"),
         ("lora.rank_pattern", "= 3", "not of the form"),
         ("lora.alpha_pattern", "v_proj = many", "not of the form"),
+        ("lora.alpha_pattern", "[ = 3", "no regular expression"),
+        ("lora.target_pattern", "(q_proj", "no regular expression"),
     ],
 )
 def test_a_text_that_cannot_be_read_is_told_at_its_field(name: str, text: str, said: str) -> None:
@@ -222,10 +224,27 @@ def test_updates_are_counted_as_the_engine_does(
 
 def test_the_estimate_is_a_sum_that_can_be_followed() -> None:
     said = estimate_sentence(config(epochs=3, batch_size=8), 80)
-    assert said == "3 epochs × 72 rows / 8 = 27 updates; 8 rows held back to measure"
+    whole = "3 epochs of 9 updates (72 rows in batches of 8) = 27 updates"
+    assert said == f"{whole}; 8 rows held back to measure"
     limited = estimate_sentence(config(epochs=3, batch_size=8, max_steps=5), 80)
-    assert "stopped after 5" in limited
-    assert "otherwise 27" in limited
+    assert limited == f"{whole}; stopped after 5 updates; 8 rows held back to measure"
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "said"),
+    [
+        ({"epochs": 3, "batch_size": 8}, 80, ""),
+        ({"epochs": 1, "batch_size": 8}, 80, "Only 9 updates"),
+        ({"max_steps": 5, "batch_size": 1}, 80, "Only 5 updates"),
+        ({"epochs": 99, "batch_size": 1, "validation_share": 0}, 4, "Only 4 rows"),
+    ],
+)
+def test_a_run_that_is_too_small_to_teach_is_told(
+    changes: dict[str, Any], rows: int, said: str
+) -> None:
+    warning = train_form.estimate_warning(config(**changes), rows)
+    assert warning.startswith(said)
+    assert bool(warning) == bool(said)
 
 
 def test_nested_values() -> None:

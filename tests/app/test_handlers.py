@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 
 from app.comparing import Conversations
-from app.fields import TARGETS
+from app.fields import PATTERN, TARGETS
 from app.guard import handler
 from app.html import notice
 from app.main import Page
@@ -118,11 +118,41 @@ def test_choosing_changing_and_deleting_data(
     [half] = data.change_shape(dataset_id, "text", *dict.fromkeys(data.columns).values())
     assert half[data.columns["text"]]["visible"]
     assert "text" not in services.library.get(dataset_id).roles
+    assert "Choose the columns" in half[data.summary]
+    assert "Problems</dt><dd>–" in half[data.summary], "what is not known yet is not “none”"
+    assert "It is 0" not in half[data.preview]
+    assert not half[data.to_train]["interactive"]
+    columns = dict.fromkeys(data.columns) | {"text": "answer"}
+    *_, whole = data.change_roles(dataset_id, "text", *columns.values())
+    assert whole[data.to_train]["interactive"]
+    assert "“question” is not used" in whole[data.summary]
 
     assert "numbers.csv" in data.ask(dataset_id)[data.confirm_text]
     gone = data.remove(dataset_id)
     assert gone[data.chosen] == ""
     assert services.library.list() == []
+
+
+def test_the_data_set_that_takes_a_deleted_ones_place_is_named(
+    page: Page, services: Services, dataset_id: str, tmp_path: Path
+) -> None:
+    other = services.library.add(make_table(tmp_path / "other.csv", rows=5)).dataset_id
+    gone = page.data.remove(other)
+    assert gone[page.data.chosen] == dataset_id
+    assert "“numbers.csv” is the chosen data set now" in gone[page.data.notice]
+
+
+def test_a_column_that_could_be_a_label_is_offered(
+    page: Page, services: Services, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.csv"
+    lines = [f"What a day number {i},{('glad', 'sad')[i % 2]},{i}" for i in range(40)]
+    path.write_text("\n".join(["review,feeling,page", *lines]) + "\n")
+    dataset = services.library.add(path)
+    assert dataset.roles == {"text": "review"}
+    said = page.data.show(dataset.dataset_id)[page.data.summary]
+    assert "“feeling” is not used. It holds 2 different values" in said
+    assert "A text and its label" in said
 
 
 def test_roles_that_do_not_fit_are_refused(page: Page, dataset_id: str) -> None:
@@ -192,7 +222,7 @@ def test_a_long_file_that_fails_gives_the_place_back(
 def test_counts_follow_the_form(page: Page, dataset_id: str) -> None:
     train = page.train
     page.services.profile(STARTER)
-    changes = train.recount(True, dataset_id, STARTER, *form(page))
+    changes = train.recount(True, "", dataset_id, STARTER, *form(page))
     assert "460,800" in changes[train.layout.counts]
     assert "40 rows" not in changes[train.layout.estimate]
     assert "36 rows" in changes[train.layout.estimate]
@@ -204,31 +234,93 @@ def test_counts_follow_the_form(page: Page, dataset_id: str) -> None:
 
 
 def test_a_bad_value_is_said_next_to_its_field_only(page: Page, dataset_id: str) -> None:
-    changes = page.train.recount(True, dataset_id, STARTER, *form(page, **{"lora.r": 0}))
+    changes = page.train.recount(True, "", dataset_id, STARTER, *form(page, **{"lora.r": 0}))
     problems = {name: changes[drawn.problem] for name, drawn in page.train.layout.fields.items()}
+    layout = page.train.layout
     assert "must be at least 1" in problems.pop("lora.r")
     assert set(problems.values()) == {""}
-    assert page.train.layout.counts not in changes
+    assert layout.trouble not in changes
+    assert "460,800" not in changes[layout.counts]
+    assert "–</strong>" in changes[layout.counts]
+    assert changes[layout.estimate] == ""
+
+
+@pytest.mark.parametrize("button", ["start", "save"])
+def test_a_press_that_does_nothing_says_why_under_the_button(
+    page: Page, dataset_id: str, button: str
+) -> None:
+    train, layout = page.train, page.train.layout
+    bad = form(page, batch_size=0)
+    press = {"start": lambda *at: train.start_run("", *at), "save": train.save_settings}[button]
+    refused = press(dataset_id, STARTER, *bad)
+    assert "Batch size must be at least 1" in refused[layout.trouble]
+    assert "must be at least 1" in refused[layout.fields["batch_size"].problem]
+    assert refused[layout.advanced]["open"], "the field is folded away"
+    told = refused[layout.trouble]
+    other = train.recount(True, told, dataset_id, STARTER, *form(page, epochs=0))
+    assert "Epochs must be greater than 0" in other[layout.trouble]
+    repaired = train.recount(True, told, dataset_id, STARTER, *form(page))
+    assert repaired[layout.trouble] == ""
+    late = train.recount(True, "", dataset_id, STARTER, *form(page))
+    assert layout.trouble not in late, "what was said meanwhile stays"
+    assert layout.advanced not in press(dataset_id, STARTER, *form(page, **{"lora.r": 0}))
+
+
+def test_a_model_that_cannot_be_found_is_told_under_the_button_too(
+    page: Page, dataset_id: str, tmp_path: Path
+) -> None:
+    refused = page.train.start_run("", dataset_id, str(tmp_path / "nowhere"), *form(page))
+    assert "nowhere" in refused[page.train.layout.model_notice]
+    assert "nowhere" in refused[page.train.layout.trouble]
+
+
+def test_what_is_no_settings_file_is_told_until_the_next_edit(
+    page: Page, dataset_id: str, tmp_path: Path
+) -> None:
+    train, layout = page.train, page.train.layout
+    (tmp_path / "no.json").write_text("[[[")
+    refused = train.load_settings(str(tmp_path / "no.json"), dataset_id, STARTER, *form(page))
+    assert "not a settings file" in refused[layout.trouble]
+    edited = train.recount(True, refused[layout.trouble], dataset_id, STARTER, *form(page))
+    assert edited[layout.trouble] == ""
+
+
+def test_what_belongs_to_no_field_is_told_once_and_cleared(page: Page, dataset_id: str) -> None:
+    train, layout = page.train, page.train.layout
+    both = form(page, **{"lora.use_dora": True, "lora.init_lora_weights": "pissa"})
+    told = train.recount(True, "", dataset_id, STARTER, *both)[layout.trouble]
+    assert "DoRA" in told
+    assert train.recount(True, told, dataset_id, STARTER, *form(page))[layout.trouble] == ""
 
 
 def test_a_page_that_is_not_restored_yet_forgets_nothing(page: Page, dataset_id: str) -> None:
     train, values = page.train, form(page)
-    early = train.recount(False, dataset_id, STARTER, *values)
+    early = train.recount(False, "", dataset_id, STARTER, *values)
     assert "460,800" in early[train.layout.counts]
     assert page.memory.form not in early
     remembered = {"base_model": STARTER, "lora.r": 32}
     back = page.restore("train", dataset_id, 0, remembered)
     assert back[train.layout.restored] is True
     assert back[page.memory.form]["lora.r"] == 32
-    late = train.recount(True, dataset_id, STARTER, *values)
+    late = train.recount(True, "", dataset_id, STARTER, *values)
     assert late[page.memory.form]["lora.r"] == 8
 
 
 def test_a_bad_value_is_told_with_the_fields_label(page: Page, dataset_id: str) -> None:
     values = form(page, **{"lora.loraplus_lr_ratio": 0})
-    changes = page.train.recount(True, dataset_id, STARTER, *values)
+    changes = page.train.recount(True, "", dataset_id, STARTER, *values)
     said = changes[page.train.layout.fields["lora.loraplus_lr_ratio"].problem]
     assert "LoRA+ ratio must be at least 1" in said
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"), [("(q_proj", "no regular expression"), ("nose", "choose no module")]
+)
+def test_a_pattern_that_cannot_be_used_is_told_at_its_field(
+    page: Page, dataset_id: str, pattern: str, said: str
+) -> None:
+    changes = page.train.recount(True, "", dataset_id, STARTER, *form(page, **{PATTERN: pattern}))
+    assert said in changes[page.train.layout.fields[PATTERN].problem]
 
 
 def test_every_tensor_is_listed_before_and_after(page: Page, dataset_id: str) -> None:
@@ -269,6 +361,8 @@ def test_choosing_a_model_offers_its_modules(
     assert modules["value"] == ["q_proj", "v_proj"]
     assert ("down_proj × 30", "down_proj") in modules["choices"]
     assert "134,515,008" in done[layout.model_notice]
+    assert "211 modules" in done[layout.model_notice]
+    assert ("SmolLM2 135M Instruct (answers)", STARTER) in done[layout.model]["choices"]
 
 
 def labelled(services: Services, tmp_path: Path) -> str:
@@ -307,7 +401,7 @@ def test_labelled_texts_are_shown_and_choose_their_model(
 def test_data_and_model_that_do_not_go_together_are_told(
     page: Page, services: Services, dataset_id: str
 ) -> None:
-    changes = page.train.recount(True, dataset_id, "all-minilm-l6-v2", *form(page))
+    changes = page.train.recount(True, "", dataset_id, "all-minilm-l6-v2", *form(page))
     assert "reads texts and cannot write" in changes[page.train.layout.model_notice]
     refused = page.train.start_run("", dataset_id, "all-minilm-l6-v2", *form(page))
     assert "cannot write" in refused[page.train.layout.model_notice]
@@ -335,7 +429,7 @@ def test_only_the_fields_of_a_method_are_shown(
 def test_what_this_machine_lacks_is_said_at_its_field(page: Page, dataset_id: str) -> None:
     fields = page.train.layout.fields
     changes = page.train.recount(
-        True, dataset_id, STARTER, *form(page, start_from="/no/such/adapter")
+        True, "", dataset_id, STARTER, *form(page, start_from="/no/such/adapter")
     )
     assert "There is no adapter at /no/such/adapter" in changes[fields["start_from"].problem]
     changes = page.train.recount(True, dataset_id, STARTER, *form(page, test_dataset="nope"))
@@ -344,7 +438,7 @@ def test_what_this_machine_lacks_is_said_at_its_field(page: Page, dataset_id: st
 
 def test_a_choice_that_is_gone_is_passed_over(page: Page, dataset_id: str) -> None:
     values = form(page, **{TARGETS: ["q_proj", "query", "v_proj"]})
-    changes = page.train.recount(True, dataset_id, STARTER, *values)
+    changes = page.train.recount(True, "", dataset_id, STARTER, *values)
     assert "460,800" in changes[page.train.layout.counts]
 
 
@@ -357,6 +451,7 @@ def test_a_text_is_sorted_side_by_side(page: Page, services: Services, tmp_path:
     changes = tab.pick(run)
     assert "The labels appear here" in changes[tab.sides.adapted]["value"]
     assert not changes[tab.controls.decoding_box]["visible"]
+    assert changes[tab.send] == "Sort with both"
     assert not changes[tab.pair]["visible"]
     assert changes[tab.examples_list][0] == ("This is text number 0 here", "")
     assert tab.use_example(changes[tab.examples_list], click(id="0"))[tab.prompt].startswith("This")
@@ -397,6 +492,7 @@ def test_starting_a_run_shows_it(page: Page, services: Services, dataset_id: str
 def test_nothing_starts_without_data(page: Page, services: Services) -> None:
     refused = page.train.start_run("", "", STARTER, *form(page))
     assert "Choose a data set" in refused[page.train.layout.dataset_problem]
+    assert "Choose a data set" in refused[page.train.layout.trouble]
     assert services.store.list() == []
 
 
@@ -415,6 +511,8 @@ def test_polling_sends_nothing_while_nothing_changes(
     assert "adapters/" in first[runs.download]["value"]
     seen = first[runs.seen]
     assert runs.poll(done, seen) == {runs.seen: gr.skip()}
+    assert "“numbers.csv”" in first[runs.settings]
+    assert f"&quot;dataset&quot;: &quot;{dataset_id}&quot;" in first[runs.settings]
     services.store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id), "Next")
     assert "Next" in runs.poll(done, seen)[runs.list]
 
@@ -462,14 +560,14 @@ def test_both_answers_stream_and_the_conversation_goes_on(
     script.events = [
         {"event": "status", "message": "Loading the model"},
         {"event": "text", "row": 1, "text": "Ahoy"},
-        {"event": "done", "texts": ["Hello.", "Ahoy!"], "divergence": 0.4,
+        {"event": "done", "texts": ["Hello.\n\n", "Ahoy!"], "divergence": 0.4,
          "tokens_per_second": 20.0, "stopped": False},
     ]  # fmt: skip
     steps = ask(page, run, "Hi?")
     assert any("Loading the model" in str(step.get(tab.notice, "")) for step in steps)
     assert any("Ahoy" in step.get(tab.sides.adapted, "") for step in steps[:-2])
     last = {key: value for step in steps for key, value in step.items()}
-    assert "Hello." in last[tab.sides.base]
+    assert "Hello.<" in last[tab.sides.base], "without the empty lines at its end"
     assert "Ahoy!" in last[tab.sides.adapted]
     assert "clearly" in last[tab.badge]
     assert last[tab.prompt] == ""
@@ -502,6 +600,8 @@ def test_base_and_four_adapters_answer_in_columns_of_their_own(
     assert shown == [True] * 5
     assert "Run D" in chosen[tab.sides.columns[4]]["value"]
     assert chosen[tab.send] == "Send to all 5"
+    assert "all of them" in chosen[tab.prompt]["placeholder"]
+    assert "both" in tab.pick(runs[0])[tab.prompt]["placeholder"]
     fewer = tab.start_over(runs[0], runs[1:2])
     assert [fewer[column]["visible"] for column in tab.sides.columns] == [True] * 3 + [False] * 2
 
@@ -595,6 +695,9 @@ def test_after_training_is_there_for_an_adapter(
     shown = after.show(run)
     assert shown[after.panel]["visible"]
     assert shown[after.combine_none]["visible"]
+    assert shown[after.shrink_r] == 4
+    assert "about 538.1 MB" in shown[after.merge_hint]
+    assert "deleted with the run" in shown[after.merge_hint]
     other = finished(services, dataset_id, "Other")
     finished(services, dataset_id, "DoRA", lora={"use_dora": True})
     offered = after.offer_others(run)
@@ -626,7 +729,8 @@ def test_long_work_is_told_at_its_own_place(
         "app.making.export", lambda *_: (services.home / "merged", {"sentence": "Made."})
     )
     exported = list(after.export_merged(run))[-1]
-    assert "merged" in exported[after.exported]
+    assert "merged" in exported[after.exported["merged"]]
+    assert after.exported["gguf"] not in exported, "the link to the other export stays"
 
 
 def test_training_goes_on_from_an_adapter(page: Page, services: Services, dataset_id: str) -> None:

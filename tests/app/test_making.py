@@ -85,6 +85,9 @@ def test_ranks_are_measured_and_drawn(services: Services, brought: list[Job]) ->
     assert "q_proj" in html
     assert html.count("<li") == len(report["modules"])
     assert report["sentence"] in html
+    cut = ranks_html(report | {"rank_90": 2})
+    assert "Rank 2 would hold 90 %" in cut
+    assert "would hold" not in ranks_html(report | {"rank_90": report["r"]})
 
 
 def test_shrinking_and_adding_up_make_new_lines(services: Services, brought: list[Job]) -> None:
@@ -108,9 +111,14 @@ def test_exports_are_files_to_take_along(services: Services, brought: list[Job])
     shutil.rmtree(path)
 
 
-@pytest.mark.parametrize("r", [0, 5000])
+def test_a_merged_models_size_is_known_before(services: Services, base: Path) -> None:
+    size = making.merged_bytes(services.profile(str(base)))
+    assert size == pytest.approx((base / "model.safetensors").stat().st_size, rel=0.1)
+
+
+@pytest.mark.parametrize("r", [0, 4, 5000])
 def test_a_bad_rank_is_refused(services: Services, brought: list[Job], r: int) -> None:
-    with pytest.raises(SettingsError, match="from 1 to 1024"):
+    with pytest.raises(SettingsError, match="has rank 4; choose a smaller one, from 1 to 3"):
         making.shrink(services, brought[0], r, quiet)
 
 

@@ -20,6 +20,8 @@ def test_a_classifiers_scores_matrix_and_mistakes_are_shown_as_text() -> None:
     for said in ("80.0 %", "75.0 %", "78.0 %", "0.41", "10 rows", "83%", "98.7 %", "“yes”"):
         assert said in html
     assert EVIL not in html
+    assert 'data-name="True label">no<' in html, "a narrow window sets the cells below each other"
+    assert "macro F1 is its mean" in html
     assert "&lt;script&gt;" in html
     assert "On the test data" not in html
 

@@ -49,7 +49,7 @@ def seen(html: str) -> Tags:
 
 
 def test_settings_that_cannot_be_read_are_not_shown_as_others() -> None:
-    html = runs_view.settings_html(job(unreadable="The settings cannot be read."))
+    html = runs_view.settings_html(job(unreadable="The settings cannot be read."), "")
     assert "The settings cannot be read." in html
     assert "learning_rate" not in html
 
@@ -92,7 +92,7 @@ def job(**changes: Any) -> Job:
         runs_view.header_html(job(name=EVIL, message=EVIL, error=EVIL), 0, False),
         runs_view.status_html([job(name=EVIL)], False),
         runs_view.log_html(EVIL),
-        runs_view.settings_html(job(config=TrainConfig(base_model=EVIL, dataset=EVIL))),
+        runs_view.settings_html(job(config=TrainConfig(base_model=EVIL, dataset=EVIL)), EVIL),
         playground_view.side_html(
             playground_view.Head(EVIL, EVIL), [Turn(role="user", content=EVIL)], EVIL
         ),
@@ -176,6 +176,8 @@ def test_the_badge_says_how_far_the_adapter_goes(divergence: float, word: str) -
     assert word in html
     assert ("warning" in html) == (divergence < 0.001)
     assert "20 tokens/s" in html
+    assert "mean distance of the two models" in html
+    assert "1.3 tokens/s" in playground_view.badge_html(divergence, 1.3, False)
     assert playground_view.badge_html(None, None, False) == ""
 
 
@@ -238,6 +240,8 @@ def test_a_runs_header() -> None:
         job(status=JobStatus.failed, error="Too little memory."), 0, False
     )
     assert "Too little memory." in failed
+    waiting = job(status=JobStatus.cancelled, started_at=None, step=0)
+    assert "before it started" in runs_view.header_html(waiting, 0, False)
     stopping = runs_view.header_html(job(cancel_requested=True), 0, False)
     assert "Stopping" in stopping
 

@@ -40,7 +40,7 @@ def test_what_can_be_done_with_finished_adapters(
 
     page.get_by_label("New rank").fill("0")
     page.locator("#shrink").click()
-    expect(page.locator("#shrink-notice [role=alert]")).to_contain_text("from 1 to 1024")
+    expect(page.locator("#shrink-notice [role=alert]")).to_contain_text("from 1 to 3")
     page.get_by_label("New rank").fill("2")
     page.locator("#shrink").click()
     expect(page.locator("#shrink-notice .success")).to_contain_text("From rank 4 to 2")
@@ -49,13 +49,14 @@ def test_what_can_be_done_with_finished_adapters(
 
     page.get_by_role("button", name="Export for Ollama").click()
     with page.expect_download() as caught:
-        page.locator("#exported a").click()
+        page.locator("#exported-gguf a").click()
     caught.value.save_as(tmp_path / "gguf.zip")
     names = set(zipfile.ZipFile(tmp_path / "gguf.zip").namelist())
     assert {Path(name).suffix for name in names} >= {".gguf"}
     assert any("Modelfile" in name for name in names)
     page.get_by_role("button", name="Merge into a full model").click()
-    expect(page.locator("#exported")).to_contain_text("The model is in")
+    expect(page.locator("#exported-merged")).to_contain_text("The model is in")
+    expect(page.locator("#exported-gguf a")).to_be_visible()
 
     page.get_by_role("combobox", name="The other run").click()
     page.get_by_role("option", name=re.compile("First adapter")).click()

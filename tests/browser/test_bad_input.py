@@ -67,6 +67,26 @@ def test_a_bad_number_has_its_sentence_below_it(
     expect(problem).not_to_contain_text(sentence)
 
 
+def test_a_folded_field_is_opened_where_it_is_why_nothing_starts(
+    page: Page, workshop: Workshop
+) -> None:
+    steps.bring(page, workshop.table)
+    page.locator("#to-train").click()
+    steps.open_advanced(page)
+    steps.set_number(page, "Batch size", 0)
+    problem = page.locator("#setting-batch-size-problem")
+    expect(problem).to_contain_text("at least 1")
+    page.get_by_role("button", name="Advanced settings").click()
+    expect(problem).to_be_hidden()
+    page.locator("#start-run").click()
+    expect(page.locator("#train-trouble")).to_contain_text("Batch size must be at least 1")
+    expect(problem).to_be_visible()
+    page.get_by_label("Seed", exact=True).scroll_into_view_if_needed()
+    expect(page.locator("#start-run")).to_be_in_viewport()
+    steps.set_number(page, "Batch size", 4)
+    expect(page.locator("#train-trouble")).to_be_hidden()
+
+
 def test_no_target_module(page: Page, workshop: Workshop) -> None:
     steps.bring(page, workshop.table)
     page.locator("#to-train").click()
@@ -99,6 +119,7 @@ def test_nothing_to_train_on(browser: Browser, tmp_path: Path) -> None:
         steps.go_to(page, "Train")
         page.locator("#start-run").click()
         expect(page.locator("#train-dataset-problem")).to_contain_text("Choose a data set first")
+        expect(page.locator("#train-trouble")).to_contain_text("Choose a data set first")
         steps.go_to(page, "Runs")
         expect(page.locator("#run-list")).to_contain_text("Nothing here yet")
         expect(page.locator("#run-header")).to_contain_text("No runs yet")

@@ -3,7 +3,7 @@
 from playwright.sync_api import Page, expect
 
 from tests.browser import steps
-from tests.browser.conftest import NARROW, Workshop
+from tests.browser.conftest import NARROW, WIDE, Workshop
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -45,6 +45,9 @@ def test_every_tensor_follows_the_form(page: Page, workshop: Workshop) -> None:
     table = page.locator("#tensors-table")
     page.get_by_role("button", name="Every tensor").click()
     expect(table).to_contain_text("lora_A.default.weight")
+    page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    assert table.locator(".scroll").evaluate("(box) => box.scrollWidth <= box.clientWidth")
+    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
     page.get_by_label("Show names with").fill("layers.1.self_attn.q_proj")
     expect(table.locator("tbody tr")).to_have_count(3)
     steps.set_number(page, "Rank r", 5)

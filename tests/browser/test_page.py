@@ -21,6 +21,7 @@ def test_no_sideways_scrolling_on_a_narrow_window(
     page = watched.open()
     page.set_viewport_size(NARROW)  # type: ignore[arg-type]
     page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    expect(page.get_by_text("Drop a file here, or click to choose one")).to_be_in_viewport()
     steps.bring(page, workshop.table)
     for tab in TABS:
         steps.go_to(page, tab)
@@ -125,5 +126,7 @@ def test_settings_are_saved_and_loaded(page: Page, workshop: Workshop, tmp_path:
 
     path.write_text("[[[")
     load_settings(page, path)
-    expect(page.locator("#train-notice")).to_contain_text("not a settings file")
+    expect(page.locator("#train-trouble")).to_contain_text("not a settings file")
     expect(page.get_by_label("Rank r", exact=True)).to_have_value("32")
+    steps.set_number(page, "Rank r", 16)
+    expect(page.locator("#train-trouble")).to_be_hidden()

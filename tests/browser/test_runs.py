@@ -43,10 +43,15 @@ def test_stop_resume_again_and_delete(watched: Watched, workshop: Workshop) -> N
 
     page.get_by_role("button", name="Resume").click()
     steps.wait_for_status(page, "Training")
-    page.get_by_role("button", name="Stop", exact=True).click()
-    steps.wait_for_status(page, "Stopped")
+    page.add_style_tag(content="pre.log { max-height: 40px !important; }")
     page.get_by_role("button", name="Log").click()
     expect(page.locator("#run-log pre")).to_contain_text("Training")
+    page.get_by_role("button", name="Stop", exact=True).click()
+    steps.wait_for_status(page, "Stopped")
+    page.wait_for_function("""() => {  // the log follows its newest line
+      const log = document.querySelector('#run-log pre');
+      return log.scrollTop > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 2;
+    }""")
 
     page.get_by_role("button", name="Train again with these settings").click()
     expect(page.get_by_label("Batch size", exact=True)).to_have_value("2")

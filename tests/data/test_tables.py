@@ -103,3 +103,22 @@ def test_unbalanced_quotes_of_a_real_file_cost_no_row(real_data: Path) -> None:
     assert (source.delimiter, source.encoding) == ("\t", "utf-8-sig")
     assert source.columns[0] == "Quality"
     assert [row.line for row in rows] == list(range(2, 4078))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('q,a\n"a, b",c\n"d,e\n"f, g",h\n', "Line 3 has a quotation mark"),
+        ('q,a\n"a, b",c\n"d,e\n"f,e\n"f, g",h\n', "(and so have 1 more)"),
+        ('q,a\na,b\n"d,e\nf,g\n', "Line 3 has a quotation mark"),
+        ('q,a\n"a, b",c\n"d ""e""",f\n', ""),
+        ('q\ta\na\tb\n"d\te\nf"\tg\n', ""),
+    ],
+)
+def test_a_quote_that_is_never_closed_is_told_once(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "quotes.csv"
+    path.write_text(text)
+    with open_source(path) as source:
+        assert not [row.problem for row in source.rows if row.problem]
+        assert bool(source.notes) == bool(said)
+        assert said in "".join(source.notes)
