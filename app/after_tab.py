@@ -34,19 +34,12 @@ class AfterPanel:
         self._connect()
 
     def _build(self) -> None:
-        piece(heading(words.RANKS_TITLE, words.RANKS_HINT))
-        self.measure = _lone_button(words.RANKS, "measure-ranks")
-        self.ranks_place = _place("ranks-notice")
-        self.ranks = piece(elem_classes="place", elem_id="ranks")
-        piece(heading(words.SHRINK_TITLE, words.SHRINK_HINT))
-        with gr.Row(elem_classes="actions bottom-aligned"):
-            self.shrink_r = gr.Number(4, label=words.SHRINK_R, precision=0, elem_id="shrink-r")
-            self.shrink = gr.Button(words.SHRINK, size="sm", elem_id="shrink")
-        self.shrink_place = _place("shrink-notice")
+        with gr.Column() as self.ranks_box:
+            self._build_ranks()
         piece(heading(words.FURTHER_TITLE, words.FURTHER_HINT))
         self.further = _lone_button(words.FURTHER, "train-further")
         self.further_place = _place("further-notice")
-        piece(heading(words.EXPORT_TITLE, words.EXPORT_HINT))
+        self.export_title = piece(heading(words.EXPORT_TITLE, words.EXPORT_HINT))
         with gr.Row(elem_classes="actions"):
             self.gguf = gr.Button(words.GGUF, size="sm", elem_id="export-gguf")
             self.merged = gr.Button(words.MERGED, size="sm", elem_id="export-merged")
@@ -56,10 +49,22 @@ class AfterPanel:
             "gguf": piece(elem_classes="place", elem_id="exported-gguf"),
             "merged": piece(elem_classes="place", elem_id="exported-merged"),
         }
-        piece(heading(words.COMBINE_TITLE, words.COMBINE_HINT))
-        self._build_combine()
+        with gr.Column() as self.sum_box:
+            self._build_combine()
+
+    def _build_ranks(self) -> None:
+        piece(heading(words.RANKS_TITLE, words.RANKS_HINT))
+        self.measure = _lone_button(words.RANKS, "measure-ranks")
+        self.ranks_place = _place("ranks-notice")
+        self.ranks = piece(elem_classes="place", elem_id="ranks")
+        piece(heading(words.SHRINK_TITLE, words.SHRINK_HINT))
+        with gr.Row(elem_classes="actions bottom-aligned"):
+            self.shrink_r = gr.Number(4, label=words.SHRINK_R, precision=0, elem_id="shrink-r")
+            self.shrink = gr.Button(words.SHRINK, size="sm", elem_id="shrink")
+        self.shrink_place = _place("shrink-notice")
 
     def _build_combine(self) -> None:
+        piece(heading(words.COMBINE_TITLE, words.COMBINE_HINT))
         self.combine_none = piece(muted(words.COMBINE_NONE_YET), elem_id="combine-none")
         with gr.Column(visible=False) as self.combine_box:
             with gr.Row(elem_classes="fields"):
@@ -72,6 +77,10 @@ class AfterPanel:
                 with gr.Column(elem_classes="field", min_width=240):
                     self.method = gr.Dropdown(
                         list(words.COMBINE_METHODS), value="svd", label=words.COMBINE_METHOD
+                    )
+                with gr.Column(elem_classes="field", min_width=120):
+                    self.combine_r = gr.Number(
+                        None, label=words.COMBINE_R, precision=0, elem_id="combine-r"
                     )
             self.combine = _lone_button(words.COMBINE, "combine")
         self.combine_place = _place("combine-notice")
@@ -87,7 +96,7 @@ class AfterPanel:
                 (self.merged, self.export_place, self.export_merged, []),
                 (
                     self.combine, self.combine_place, self.add_up,
-                    [self.other, self.weight, self.weight_other, self.method],
+                    [self.other, self.weight, self.weight_other, self.method, self.combine_r],
                 ),
             )
         ]  # fmt: skip
@@ -98,6 +107,9 @@ class AfterPanel:
         self.fold.expand(
             handler(self.combine_place)(self.offer_others), [self.run], outputs, **HIDDEN
         )
+        self.method.change(
+            handler(self.combine_place)(self.pick_way), [self.method], outputs, **HIDDEN
+        )
         for place in (self.shrink_place, self.combine_place):
             place.click(handler(place)(self.open_made), None, outputs, **HIDDEN)
 
@@ -105,6 +117,7 @@ class AfterPanel:
         """Everything the handlers may change."""
         return [
             *(self.panel, self.ranks, *self.exported.values(), self.other, self.combine_box),
+            *(self.ranks_box, self.sum_box, self.gguf, self.export_title, self.combine_r),
             *(self.combine_none, self.run, self.shrink_r, self.merge_hint, *self._places()),
         ]
 
@@ -119,7 +132,13 @@ class AfterPanel:
         job = self._job(run)
         if job is None:
             return {self.panel: gr.update(visible=False)}
+        has_pairs = job.config.lora.method == "lora"
+        hint = words.EXPORT_HINT if has_pairs else words.EXPORT_HINT_WHOLE
         return {
+            self.ranks_box: gr.update(visible=has_pairs),
+            self.sum_box: gr.update(visible=has_pairs),
+            self.gguf: gr.update(visible=has_pairs),
+            self.export_title: heading(words.EXPORT_TITLE, hint),
             self.panel: gr.update(visible=True),
             **dict.fromkeys((self.ranks, *self.exported.values(), *self._places()), ""),
             self.shrink_r: max(1, job.config.lora.r // 2),
@@ -149,13 +168,12 @@ class AfterPanel:
         return words.MERGE_HINT_SIZE.format(size=file_size(size)) + words.MERGE_HINT
 
     def _job(self, run: int) -> Job | None:
-        """The chosen run, where it has a LoRA adapter."""
+        """The chosen run, where something came of it."""
         try:
             job = self.services.store.get(int(run))
         except (WorkbenchError, TypeError, ValueError):
             return None
-        fits = job.config.lora.method == "lora" and not job.is_active
-        return job if fits and self.services.store.adapter_zip(job.id) else None
+        return job if not job.is_active and self.services.store.adapter_zip(job.id) else None
 
     def _needed(self, run: int) -> Job:
         return self.services.store.get(int(run))
@@ -177,14 +195,25 @@ class AfterPanel:
         for step in told(place, lambda tell: making.shrink(self.services, job, int(r), tell)):
             yield {place: made_html(*step)} if isinstance(step, tuple) else step
 
+    def pick_way(self, method: str) -> Updates:
+        """Only one of the ways has a rank of its own."""
+        return {self.combine_r: gr.update(visible=method == "svd")}
+
     def add_up(
-        self, run: int, other: int | None, weight: float, weight_other: float, method: str
+        self,
+        run: int,
+        other: int | None,
+        weight: float,
+        weight_other: float,
+        method: str,
+        r: float | None,
     ) -> Iterator[Updates]:
         """Combine with another run; the result is a new line in the list."""
         if other is None:
             raise SettingsError("job_ids", words.COMBINE_NONE)
         jobs, place = [self._needed(run), self._needed(other)], self.combine_place
-        weights, form = [weight or 0.0, weight_other or 0.0], {"method": method}
+        weights = [weight or 0.0, weight_other or 0.0]
+        form = {"method": method, "r": r if method == "svd" else None}
         for step in told(
             place, lambda tell: making.combine(self.services, jobs, weights, form, tell)
         ):

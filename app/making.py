@@ -79,7 +79,7 @@ def combine(
         raise SettingsError("method", f"The method must be svd, cat or linear, not {method!r}.")
     arguments = ["combine", "--adapters", *(str(adapter_of(services, job)) for job in jobs)]
     arguments += ["--weights", *(f"{weight:.12f}" for weight in weights), f"--method={method}"]
-    if form.get("r"):
+    if form.get("r") is not None:
         arguments.append(f"--r={int(form['r'])}")
     with _new_zip(services) as out:
         found = run_tool(services, [*arguments, f"--out={out}"], tell)

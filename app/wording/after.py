@@ -35,6 +35,10 @@ EXPORT_HINT = (
     "GGUF is for llama.cpp and Ollama: the adapter and a Modelfile. Merged is a whole model with "
     "what was learned inside, for any tool that reads safetensors."
 )
+EXPORT_HINT_WHOLE = (
+    "This run changed the model's own weights. Merged is a whole model with what was learned "
+    "inside, for any tool that reads safetensors."
+)
 MERGE_HINT_SIZE = "A merged model takes about {size}. "
 MERGE_HINT = (
     "It is kept in the run's folder and is deleted with the run; copy it where you need it."
@@ -54,6 +58,7 @@ COMBINE_METHODS = (
     ("Exact: ranks add up", "cat"),
     ("Linear: rough", "linear"),
 )
+COMBINE_R = "Rank (empty: the larger)"
 COMBINE = "Combine"
 COMBINE_NONE = "Choose another finished run on the same base model first."
 COMBINE_NONE_YET = "There is no other finished run on this base model yet."

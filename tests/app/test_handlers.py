@@ -432,7 +432,7 @@ def test_what_this_machine_lacks_is_said_at_its_field(page: Page, dataset_id: st
         True, "", dataset_id, STARTER, *form(page, start_from="/no/such/adapter")
     )
     assert "There is no adapter at /no/such/adapter" in changes[fields["start_from"].problem]
-    changes = page.train.recount(True, dataset_id, STARTER, *form(page, test_dataset="nope"))
+    changes = page.train.recount(dataset_id, STARTER, *form(page, test_dataset="nope"))
     assert "There is no data set “nope”" in changes[fields["test_dataset"].problem]
 
 
@@ -704,7 +704,12 @@ def test_after_training_is_there_for_an_adapter(
     assert offered[after.combine_box]["visible"]
     assert offered[after.other]["choices"] == [(f"Other (#{other})", other)]
     whole = finished(services, dataset_id, "Whole", lora={"method": "full"})
-    assert not after.show(whole)[after.panel]["visible"]
+    shown = after.show(whole)
+    assert shown[after.panel]["visible"], "a full model can be made of it"
+    assert not any(shown[each]["visible"] for each in (after.ranks_box, after.sum_box, after.gguf))
+    assert "own weights" in shown[after.export_title]
+    assert after.show(run)[after.gguf]["visible"]
+    assert not after.pick_way("cat")[after.combine_r]["visible"]
     assert not after.show(0)[after.panel]["visible"]
 
 

@@ -94,6 +94,8 @@ def test_shrinking_and_adding_up_make_new_lines(services: Services, brought: lis
     smaller, _ = making.shrink(services, brought[0], 2, quiet)
     assert smaller.config.lora.r == 2
     assert making.rank_report(services, smaller, quiet)["r"] == 2
+    cut, found = making.combine(services, brought, [0.5, -1e-5], {"method": "svd", "r": 3}, quiet)
+    assert (cut.config.lora.r, found["r"]) == (3, 3)
     both, found = making.combine(services, brought, [0.5, 0.5], {"method": "cat"}, quiet)
     assert found["r"] == 8
     assert both.config.lora.lora_alpha == 8, "the scaling is the file's, so that it can go on"

@@ -60,9 +60,11 @@ def test_what_can_be_done_with_finished_adapters(
 
     page.get_by_role("combobox", name="The other run").click()
     page.get_by_role("option", name=re.compile("First adapter")).click()
+    page.get_by_label("Rank (empty").fill("3")
     page.get_by_role("button", name="Combine").click()
     made = page.locator("#combine-notice .success")
     expect(made).to_contain_text("First adapter")
+    expect(made).to_contain_text("in rank 3")
     made.get_by_role("button", name="Show it").click()
     expect(page.locator("#run-header h2")).to_contain_text("combined")
     expect(made).to_be_hidden()
