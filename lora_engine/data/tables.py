@@ -41,9 +41,9 @@ def read_table(lines: Lines, layout: Layout) -> Source:
     records.width = len(columns)
     delimiter = layout.dialect.delimiter
     plain = delimiter == NO_DELIMITER and not layout.has_header
-    rows = _rows(numbered, len(columns), lines.charset.lossy, plain)
+    rows: Iterator[Row] = _rows(numbered, len(columns), lines.charset.lossy, plain)
     if delimiter in MARKS_THAT_QUOTES_HIDE:
-        rows = _with_stray_quotes(rows, records, layout, notes)
+        rows = chain(rows, _stray_quotes(records, layout, notes))
     return Source(
         format="text" if plain else "tsv" if delimiter == "\t" else "csv",
         encoding=lines.charset.encoding,
@@ -55,11 +55,9 @@ def read_table(lines: Lines, layout: Layout) -> Source:
     )
 
 
-def _with_stray_quotes(
-    rows: Iterator[Row], records: Records, layout: Layout, notes: list[str]
-) -> Iterator[Row]:
-    """The same rows; once they are read, a note on the first quote that is none."""
-    yield from rows
+def _stray_quotes(records: Records, layout: Layout, notes: list[str]) -> Iterator[Row]:
+    """No row; asked for one when all are read, it notes the first quote that is none."""
+    yield from ()
     if layout.first_stray:
         notes.append(
             f"Line {layout.first_stray} has a quotation mark that does not enclose a whole cell, "
