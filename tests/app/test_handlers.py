@@ -432,7 +432,7 @@ def test_what_this_machine_lacks_is_said_at_its_field(page: Page, dataset_id: st
         True, "", dataset_id, STARTER, *form(page, start_from="/no/such/adapter")
     )
     assert "There is no adapter at /no/such/adapter" in changes[fields["start_from"].problem]
-    changes = page.train.recount(dataset_id, STARTER, *form(page, test_dataset="nope"))
+    changes = page.train.recount(True, "", dataset_id, STARTER, *form(page, test_dataset="nope"))
     assert "There is no data set “nope”" in changes[fields["test_dataset"].problem]
 
 
