@@ -248,10 +248,11 @@ class PlaygroundTab:
     def _answered(self, jobs: Sequence[Job], said: Conversations, event: Any) -> Updates:
         """The whole answers; how far each is from the base stands below it, or in the badge."""
         several = len(jobs) > 1
-        notes = view.notes_html(event["divergences"]) if several else ()
+        unsaid = event["divergences"] if several else [None] * len(said.sides)
+        notes = view.notes_html(unsaid, event["cut"])
         divergence = None if several else event["divergence"]
         speed, stopped = event["tokens_per_second"], event["stopped"]
-        badge = view.badge_html(divergence, speed, stopped, explained=any(notes))
+        badge = view.badge_html(divergence, speed, stopped, explained=several)
         return {
             self.notice: "",
             self.said: said,

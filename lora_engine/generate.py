@@ -68,6 +68,8 @@ class Answers:
     tokens_per_second: float
     """Of all rows together."""
     stopped: bool = field(default=False)
+    cut: list[bool] = field(default_factory=list)
+    """Which rows had more to say when the longest answer was reached."""
 
 
 OnText = Callable[[int, str], None]
@@ -142,7 +144,8 @@ class Speaker:
         seconds = time.perf_counter() - began
         for i, ids in enumerate(tokens):
             texts[i] = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return Answers(texts, tokens, sum(map(len, tokens)) / seconds, stopped)
+        cut = [not (ended or stopped) for ended in done]
+        return Answers(texts, tokens, sum(map(len, tokens)) / seconds, stopped, cut)
 
     def divergence(self, row: Row, answer_ids: list[int]) -> float | None:
         """Mean KL(adapted ‖ base) in nats over the first tokens of the adapted answer.

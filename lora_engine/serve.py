@@ -7,7 +7,8 @@ One request at a time. What comes back are ``status`` events, and at last ``done
        "messages": [{"role", "content"}, …]}, …], "options": {…}, "divergence": true}
     ← {"id": 1, "event": "text", "row": 0, "text": "all of it so far"}      (many)
     ← {"id": 1, "event": "done", "texts": […], "divergence": 0.4 | null,
-       "divergences": [null, 0.4, …], "tokens_per_second": 20.1, "stopped": false}
+       "divergences": [null, 0.4, …], "tokens_per_second": 20.1, "stopped": false,
+       "cut": [false, true, …]}
 
     → {"id": 2, "op": "classify", "base_model": M, "rows": [{"adapter": null | path,
        "strength": 1.0, "text": "…", "text_pair": ""}, …]}
@@ -110,6 +111,7 @@ class Service:
             divergences=divergences,
             tokens_per_second=answers.tokens_per_second,
             stopped=answers.stopped,
+            cut=answers.cut,
         )
 
     def _classify(self, number: Any, request: dict[str, Any]) -> None:

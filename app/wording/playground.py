@@ -74,4 +74,5 @@ DIVERGENCE_MEANING = (
 )
 SPEED = "{value} tokens/s"
 STOPPED = "stopped"
+CUT = f"Cut at the longest answer; choose a longer one under “{OPTIONS}”."
 BUSY = "Starting"

@@ -561,7 +561,7 @@ def test_both_answers_stream_and_the_conversation_goes_on(
         {"event": "status", "message": "Loading the model"},
         {"event": "text", "row": 1, "text": "Ahoy"},
         {"event": "done", "texts": ["Hello.\n\n", "Ahoy!"], "divergence": 0.4,
-         "tokens_per_second": 20.0, "stopped": False},
+         "tokens_per_second": 20.0, "stopped": False, "cut": [True, False]},
     ]  # fmt: skip
     steps = ask(page, run, "Hi?")
     assert any("Loading the model" in str(step.get(tab.notice, "")) for step in steps)
@@ -569,6 +569,8 @@ def test_both_answers_stream_and_the_conversation_goes_on(
     last = {key: value for step in steps for key, value in step.items()}
     assert "Hello.<" in last[tab.sides.base], "without the empty lines at its end"
     assert "Ahoy!" in last[tab.sides.adapted]
+    assert "Cut at the longest answer" in last[tab.sides.base]
+    assert "Cut at" not in last[tab.sides.adapted]
     assert "clearly" in last[tab.badge]
     assert last[tab.prompt] == ""
     assert last[tab.send]["interactive"]
@@ -608,7 +610,8 @@ def test_base_and_four_adapters_answer_in_columns_of_their_own(
     script.events = [
         {"event": "text", "row": 4, "text": "from the last"},
         {"event": "done", "texts": list("vwxyz"), "divergence": 0.4,
-         "divergences": [None, 0.4, 0.0, 0.01, 2.0], "tokens_per_second": 20.0, "stopped": False},
+         "divergences": [None, 0.4, 0.0, 0.01, 2.0], "tokens_per_second": 20.0, "stopped": False,
+         "cut": [False] * 5},
     ]  # fmt: skip
     steps = ask(page, runs[0], "Hi?", others=tuple(runs[1:4]))
     assert any("from the last" in step.get(tab.sides.columns[4], "") for step in steps)

@@ -77,6 +77,8 @@ def test_greedy_answers_are_the_reference_answers(
         path = None if row.adapter is None else tmp_path / ("one" if row.adapter is one else "two")
         assert tokens == reference_answer(folder, path, row.prompt_ids, 24)
     assert answers.token_ids[0] != answers.token_ids[1]
+    assert answers.cut == [len(tokens) == 24 for tokens in answers.token_ids]
+    assert any(answers.cut)
     assert not answers.stopped
 
 
@@ -140,6 +142,7 @@ def test_text_streams_and_stops(speaker: Speaker) -> None:
         should_stop=lambda: len(seen) >= 6,
     )
     assert answers.stopped
+    assert not any(answers.cut), "it was stopped before it was cut"
     assert {row for row, _ in seen} == {0, 1}
     for row in (0, 1):
         texts = [text for number, text in seen if number == row]

@@ -99,6 +99,7 @@ def test_answers_stream_and_end_with_both_texts(child: Child, made: dict[str, st
     assert done["texts"][0] != done["texts"][1]
     assert done["divergence"] > 0.01
     assert not done["stopped"]
+    assert len(done["cut"]) == 2
     for row in (0, 1):
         streamed = [e["text"] for e in events if e["event"] == "text" and e["row"] == row]
         assert streamed[-1].strip() == done["texts"][row].strip()

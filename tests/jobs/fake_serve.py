@@ -33,7 +33,7 @@ def tell(number, event, **values):
 
 def answer(number, request, given):
     what = request["rows"][0]["messages"][-1]["content"]
-    done = {"divergence": 0.5, "tokens_per_second": 9.0, "stopped": False}
+    done = {"divergence": 0.5, "tokens_per_second": 9.0, "stopped": False, "cut": []}
     match what:
         case "die":
             sys.stderr.write("last words\n")
