@@ -105,7 +105,7 @@ def _side(head: Head, body: str, note: str = "") -> str:
 def notes_html(divergences: Sequence[float | None], cut: Sequence[bool]) -> list[str]:
     """Below each side: how far it is from the base, in a few words, where that stands nowhere else;
     and whether its answer was cut."""
-    ends = [f'<p class="side-note none">{text(words.CUT)}</p>' if each else "" for each in cut]
+    ends = [f'<p class="hint cut">{text(words.CUT)}</p>' if each else "" for each in cut]
     ends += [""] * (len(divergences) - len(ends))
     return [
         ("" if each is None else _note(each)) + end

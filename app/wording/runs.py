@@ -56,7 +56,7 @@ CHART_NO_VALUE = "not measured"
 
 STOP = "Stop"
 RESUME = "Resume"
-AGAIN = "Train again with these settings"
+AGAIN = "Train again"
 DELETE = "Delete"
 DELETE_SURE = (
     "Delete “{name}”, its log, its adapter and what was exported or merged from it? This cannot be "

@@ -53,7 +53,7 @@ def test_stop_resume_again_and_delete(watched: Watched, workshop: Workshop) -> N
       return log.scrollTop > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 2;
     }""")
 
-    page.get_by_role("button", name="Train again with these settings").click()
+    page.get_by_role("button", name="Train again").click()
     expect(page.get_by_label("Batch size", exact=True)).to_have_value("2")
     expect(page.locator("#train-notice")).to_contain_text("Endless")
 
