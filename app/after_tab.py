@@ -128,7 +128,7 @@ class AfterPanel:
         )
 
     def show(self, run: int) -> Updates:
-        """Another run was chosen."""
+        """Another run was chosen; what it will have is made ready while it still trains."""
         job = self._job(run)
         if job is None:
             return {self.panel: gr.update(visible=False)}
@@ -139,7 +139,7 @@ class AfterPanel:
             self.sum_box: gr.update(visible=has_pairs),
             self.gguf: gr.update(visible=has_pairs),
             self.export_title: heading(words.EXPORT_TITLE, hint),
-            self.panel: gr.update(visible=True),
+            self.panel: gr.update(visible=self._has_ended(job)),
             **dict.fromkeys((self.ranks, *self.exported.values(), *self._places()), ""),
             self.shrink_r: max(1, job.config.lora.r // 2),
             self.merge_hint: muted(self._merge_sentence(job)),
@@ -168,12 +168,15 @@ class AfterPanel:
         return words.MERGE_HINT_SIZE.format(size=file_size(size)) + words.MERGE_HINT
 
     def _job(self, run: int) -> Job | None:
-        """The chosen run, where something came of it."""
+        """The chosen run, where there is one."""
         try:
-            job = self.services.store.get(int(run))
+            return self.services.store.get(int(run))
         except (WorkbenchError, TypeError, ValueError):
             return None
-        return job if not job.is_active and self.services.store.adapter_zip(job.id) else None
+
+    def _has_ended(self, job: Job) -> bool:
+        """Whether something came of it."""
+        return not job.is_active and self.services.store.adapter_zip(job.id) is not None
 
     def _needed(self, run: int) -> Job:
         return self.services.store.get(int(run))

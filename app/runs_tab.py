@@ -158,9 +158,7 @@ class RunsTab:
             self.result_panel: gr.update(visible=bool(result)),
             self.settings: runs_view.settings_html(job, self._data_name(job)),
             self.more_panel: gr.update(visible=True),
-            self.after.panel: gr.update(
-                visible=adapter is not None and job.config.lora.method == "lora"
-            ),
+            self.after.panel: gr.update(visible=adapter is not None),
             self.playground: gr.update(visible=adapter is not None),
             self.download: gr.update(
                 visible=adapter is not None,

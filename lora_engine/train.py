@@ -15,6 +15,7 @@ from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import TrainConfig
 from lora_engine.errors import DivergedError
 from lora_engine.evaluate import measure
+from lora_engine.extras import check_extras
 from lora_engine.fast.onednn import quicken
 from lora_engine.lora.inject import inject
 from lora_engine.lora.starts import finish_start
@@ -67,6 +68,7 @@ def train(
     report(Progress(phase="preparing", message="Reading the data"))
     heap = Heap()
     heap.keep()
+    check_extras(config)
     set_seed(config.seed)
     place = choose_device(device)
     start = adapter.read(Path(config.start_from)) if config.start_from else None

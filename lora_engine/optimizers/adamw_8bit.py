@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from lora_engine.config import TrainConfig
-from lora_engine.extras import need_bitsandbytes
 from lora_engine.optimizers.adamw import parameter_groups
 
 
@@ -16,11 +15,7 @@ def make(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     Dettmers et al. 2021, https://arxiv.org/abs/2110.02861: each block of 256 values has a scale of
     its own. Word vectors keep moments of 32 bits (section 2.3), as in transformers' Trainer;
     tensors of fewer than 4,096 values do so anyway.
-
-    Raises:
-        SettingsError: bitsandbytes is not installed.
     """
-    need_bitsandbytes("optim", instead="adamw")
     import bitsandbytes.optim
 
     theirs: Any = bitsandbytes.optim  # without types

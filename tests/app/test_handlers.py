@@ -711,7 +711,13 @@ def test_after_training_is_there_for_an_adapter(
     assert shown[after.panel]["visible"], "a full model can be made of it"
     assert not any(shown[each]["visible"] for each in (after.ranks_box, after.sum_box, after.gguf))
     assert "own weights" in shown[after.export_title]
+    assert page.runs.choose(click(id=str(whole)))[after.panel]["visible"], "and stays"
     assert after.show(run)[after.gguf]["visible"]
+    asked = {"base_model": STARTER, "dataset": dataset_id}
+    waiting = services.store.enqueue(TrainConfig.parse(asked), "Waiting").id
+    shown = after.show(waiting)
+    assert not shown[after.panel]["visible"]
+    assert shown[after.ranks_box]["visible"], "as it will be once the run has ended"
     assert not after.pick_way("cat")[after.combine_r]["visible"]
     assert not after.show(0)[after.panel]["visible"]
 
