@@ -3,7 +3,8 @@
 from app.html import fact, muted, text
 from app.wording import train as words
 from lora_engine.config import LoraConfig
-from lora_engine.profile import ModelProfile, ModuleCount, ParameterCount
+from lora_engine.counts import ModuleCount, ParameterCount
+from lora_engine.profile import ModelProfile
 
 
 def short_number(value: int) -> str:

@@ -17,9 +17,9 @@ from app.uploads import discard, sendable_copy
 from jobs.job import Job
 from lora_engine import catalog
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.data.nouns import Dataset
 from lora_engine.errors import AdapterError, DataError, SettingsError
-from lora_engine.profile import count_parameters
 from lora_engine.table import tensor_table
 
 Json = dict[str, Any]

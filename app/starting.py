@@ -9,9 +9,9 @@ from jobs.job import Job
 from lora_engine import catalog
 from lora_engine.adapter_config import read_settings
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.errors import DataError, ModelError, SettingsError
 from lora_engine.extras import check_extras
-from lora_engine.profile import count_parameters
 
 
 def start_training(services: Services, config: TrainConfig, name: str = "") -> Job:

@@ -20,8 +20,9 @@ from app.train_layout import TrainLayout
 from app.wording import train as words
 from lora_engine import catalog
 from lora_engine.config import TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.errors import DataError, SettingsError
-from lora_engine.profile import ModelProfile, count_parameters
+from lora_engine.profile import ModelProfile
 
 
 @dataclass(frozen=True)

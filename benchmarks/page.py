@@ -19,8 +19,8 @@ from benchmarks import report
 from benchmarks.report import Bar
 from lora_engine import catalog
 from lora_engine.config import LoraConfig
+from lora_engine.counts import count_parameters
 from lora_engine.data.library import SAMPLE_SET, Library
-from lora_engine.profile import count_parameters
 
 ROOT = Path(__file__).parents[1]
 STARTER = "smollm2-135m-instruct"

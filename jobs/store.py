@@ -1,4 +1,4 @@
-"""The queue in SQLite: every SQL statement of the project.
+"""The queue in SQLite; ``chart.py`` beside it has the charts.
 
 A change of state is one ``UPDATE … WHERE id = ? AND status IN (…)``. Where it changes no row it
 raises ``IllegalTransition``, or ``JobNotFound``. What only a job's own worker may do names that
@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from jobs import logs, migrations
+from jobs import chart, logs, migrations
 from jobs.connections import Connections
 from jobs.job import (
     IllegalTransition,
@@ -38,8 +38,6 @@ __all__ = [
     "StoreError",
 ]
 
-MAX_POINTS = 2000
-"""Points kept of one job's chart."""
 MAX_ATTEMPTS = 3
 """Dead workers after which a job fails."""
 
@@ -105,20 +103,13 @@ class Store:
         return bool(self._rows("SELECT 1 FROM jobs WHERE status = 'running' LIMIT 1"))
 
     def progress(self, job_id: int, after_step: int = -1) -> Points:
-        """The chart's points with a step above ``after_step``, in order; at most ``MAX_POINTS``.
+        """The chart's points with a step above ``after_step``, in order; at most
+        ``chart.MAX_POINTS``.
 
         A run that goes on from a checkpoint takes back the points after it: where ``Job.step`` is
         below the last step seen, ask again from the start.
         """
-        rows = self._rows(
-            """
-            SELECT step, loss, eval_loss, learning_rate, tokens_per_second, at FROM progress
-            WHERE job_id = :id AND step > :after_step ORDER BY step
-            """,
-            id=job_id,
-            after_step=after_step,
-        )
-        return [ProgressPoint(**row) for row in rows]
+        return chart.points(self._database, job_id, after_step)
 
     def job_dir(self, job_id: int) -> Path:
         """The job's folder; it exists once the job was started."""
@@ -212,7 +203,7 @@ class Store:
                 job_id,
                 "deleted",
             )
-            self._database.execute("DELETE FROM progress WHERE job_id = ?", [job_id])
+            chart.delete(self._database, job_id)
         shutil.rmtree(self.job_dir(job_id), ignore_errors=True)
 
     def claim(self, worker: str, device: str) -> Job | None:
@@ -287,7 +278,7 @@ class Store:
                 **progress.model_dump(),
             )
             if progress.loss is not None or progress.eval_loss is not None:
-                self._add_point(job_id, progress)
+                chart.add_point(self._database, job_id, progress, self._now())
 
     def succeed(self, job_id: int, worker: str, metrics: dict[str, Any]) -> Job:
         """End the running job well."""
@@ -377,34 +368,4 @@ class Store:
             error=error,
             metrics=None if metrics is None else json.dumps(finite(metrics)),
             now=self._now(),
-        )
-
-    def _add_point(self, job_id: int, progress: Progress) -> None:
-        """Add to the point of this step; later points are from before a restart, so they go."""
-        self._database.execute(
-            "DELETE FROM progress WHERE job_id = ? AND step > ?", [job_id, progress.step]
-        )
-        self._database.execute(
-            """
-            INSERT INTO progress
-            VALUES (:id, :step, :loss, :eval_loss, :learning_rate, :tokens_per_second, :at)
-            ON CONFLICT (job_id, step) DO UPDATE SET loss = COALESCE(excluded.loss, loss),
-                eval_loss = COALESCE(excluded.eval_loss, eval_loss)
-            """,
-            {"id": job_id, "at": self._now(), **progress.model_dump()},
-        )
-        [count] = self._rows("SELECT COUNT(*) AS n FROM progress WHERE job_id = :id", id=job_id)
-        if count["n"] > MAX_POINTS:
-            self._thin(job_id, progress.step)
-
-    def _thin(self, job_id: int, last_step: int) -> None:
-        """Keep about half of the points, spread evenly over the steps, and the latest one."""
-        self._database.execute(
-            """
-            DELETE FROM progress WHERE job_id = :id AND step < :last AND step NOT IN (
-                SELECT MIN(step) FROM progress WHERE job_id = :id
-                GROUP BY step * :parts / (:last + 1), eval_loss IS NULL
-            )
-            """,
-            {"id": job_id, "last": last_step, "parts": MAX_POINTS // 4},
         )

@@ -13,10 +13,11 @@ from lora_engine import adapter
 from lora_engine.batches import Plan
 from lora_engine.checkpoint import RunState
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.counts import ParameterCount
 from lora_engine.finite import finite
 from lora_engine.memory import peak_memory_mb
 from lora_engine.prepare import Work
-from lora_engine.profile import ModelProfile, ParameterCount
+from lora_engine.profile import ModelProfile
 from lora_engine.registry import METHODS, VARIANTS
 from lora_engine.tasks.registry import TASKS
 

@@ -13,6 +13,7 @@ from lora_engine import adapter
 from lora_engine.batches import Plan
 from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.errors import DivergedError
 from lora_engine.evaluate import measure
 from lora_engine.extras import check_extras
@@ -26,7 +27,6 @@ from lora_engine.noise import add_embedding_noise
 from lora_engine.optimizer import make_optimizer, make_scheduler
 from lora_engine.outcome import collect_metrics, write_adapter
 from lora_engine.prepare import prepare
-from lora_engine.profile import count_parameters
 from lora_engine.progress import Phase, Progress, Report, ShouldStop
 from lora_engine.start_from import inject_and_load
 

@@ -8,9 +8,9 @@ import pytest
 
 from lora_engine import catalog
 from lora_engine.config import LoraConfig
+from lora_engine.counts import count_parameters
 from lora_engine.errors import ModelError
 from lora_engine.hub import Hub
-from lora_engine.profile import count_parameters
 from lora_engine.starters import STARTERS
 from tests.conftest import STARTER
 from tests.model_files import safetensors, write_model

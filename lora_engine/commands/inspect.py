@@ -7,8 +7,9 @@ from pathlib import Path
 from lora_engine.catalog import is_starter
 from lora_engine.commands.common import Parsers, gives_json, say, say_json
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.counts import ParameterCount, count_parameters
 from lora_engine.errors import SettingsError
-from lora_engine.profile import ModelProfile, ParameterCount, count_parameters
+from lora_engine.profile import ModelProfile
 from lora_engine.registry import SWITCHES
 from lora_engine.table import TensorRow, filtered, tensor_table
 

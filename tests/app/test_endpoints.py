@@ -12,7 +12,7 @@ from gradio_client.exceptions import AppError
 
 from jobs.store import Store
 from lora_engine.config import LoraConfig, TrainConfig
-from lora_engine.profile import count_parameters
+from lora_engine.counts import count_parameters
 from lora_engine.progress import Progress
 from lora_engine.starters import shipped_profile
 

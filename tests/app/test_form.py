@@ -22,8 +22,8 @@ from app.train_form import (
 from app.wording import train as words
 from lora_engine import registry
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.errors import SettingsError
-from lora_engine.profile import count_parameters
 from lora_engine.starters import shipped_profile
 
 PROFILE = shipped_profile("smollm2-135m-instruct")

@@ -15,8 +15,9 @@ from app.tensors_view import MOST_SHOWN, tensors_html
 from app.wording import data as data_words
 from jobs.job import Job, JobStatus
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.data import Dataset, Problem, Sample, Turn
-from lora_engine.profile import TensorInfo, count_parameters
+from lora_engine.profile import TensorInfo
 from lora_engine.starters import shipped_profile
 from lora_engine.table import TensorRow
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from lora_engine.config import LoraConfig, TrainConfig
-from lora_engine.profile import count_parameters
+from lora_engine.counts import count_parameters
 from tests.browser import steps
 from tests.browser.conftest import Watched, Workshop
 

@@ -11,10 +11,11 @@ from transformers.models.auto import CONFIG_MAPPING
 
 from lora_engine import catalog
 from lora_engine.config import LoraConfig
+from lora_engine.counts import count_parameters
 from lora_engine.errors import ModelError, SettingsError
 from lora_engine.inspection import build_profile, profile_model
 from lora_engine.lora.inject import inject
-from lora_engine.profile import ModelProfile, count_parameters
+from lora_engine.profile import ModelProfile
 from tests import tiny
 
 EVERY_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -13,9 +13,10 @@ from transformers import BertConfig
 from lora_engine import catalog
 from lora_engine.__main__ import main
 from lora_engine.config import TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.data import Library
 from lora_engine.inspection import build_profile
-from lora_engine.profile import ModelProfile, count_parameters
+from lora_engine.profile import ModelProfile
 from tests import tiny
 from tests.conftest import ENCODER
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from lora_engine import adapter, extras
 from lora_engine.__main__ import main
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.errors import SettingsError
 from lora_engine.inspection import build_profile, profile_model
 from lora_engine.lora.inject import adapted, inject
@@ -21,7 +22,6 @@ from lora_engine.model import load_base
 from lora_engine.noise import add_embedding_noise
 from lora_engine.optimizer import make_optimizer
 from lora_engine.optimizers.galore import GaLoreAdamW
-from lora_engine.profile import count_parameters
 from lora_engine.quantization import base_memory_mb, dequantized
 from tests import tiny
 from tests.engine.test_train import Runs

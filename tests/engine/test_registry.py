@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from lora_engine import registry
 from lora_engine.config import LoraConfig, Method, Quantization, TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.errors import SettingsError
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import adapted, inject
 from lora_engine.lora.layers import LoRALayer
 from lora_engine.optimizer import make_optimizer
-from lora_engine.profile import count_parameters
 from lora_engine.registry import (
     METHODS,
     OPTIMIZERS,

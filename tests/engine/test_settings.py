@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.errors import SettingsError
 from lora_engine.inspection import profile_model
-from lora_engine.profile import count_parameters
 from tests import tiny
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [

@@ -10,7 +10,7 @@ import pytest
 from lora_engine import catalog
 from lora_engine.__main__ import main
 from lora_engine.config import LoraConfig
-from lora_engine.profile import count_parameters
+from lora_engine.counts import count_parameters
 from lora_engine.table import filtered, tensor_table
 from tests import tiny
 from tests.parity.harness import Case, profile_of, reference_of

@@ -17,8 +17,10 @@ from jobs.devices import Device
 from jobs.store import Job, JobStatus, Store
 from jobs.worker import Timing, Worker
 from lora_engine.config import TrainConfig
+from lora_engine.progress import Progress
 
 HERE = Path(__file__).parent
+WORKER = "worker"
 FAKE_CHILD = (sys.executable, str(HERE / "fake_child.py"))
 QUICK = {"poll": 0.05, "beat": 0.1}
 
@@ -110,3 +112,16 @@ def start_worker(store: Store, device: str = "cpu", **timing: float) -> subproce
             stdout=output,
             stderr=output,
         )
+
+
+def running(store: Store, config: TrainConfig | None = None) -> Job:
+    """A job that its worker has taken."""
+    store.enqueue(config or settings())
+    job = store.claim(WORKER, "cpu")
+    assert job is not None
+    return job
+
+
+def training(step: int, **values: Any) -> Progress:
+    """What a child reports of one step."""
+    return Progress(phase="training", step=step, total_steps=100_000, loss=1.0, **values)

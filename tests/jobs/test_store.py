@@ -1,7 +1,6 @@
 """The store, on a real SQLite file."""
 
 import gc
-import itertools
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import pytest
 from jobs.connections import Connections
 from jobs.store import (
     MAX_ATTEMPTS,
-    MAX_POINTS,
     IllegalTransition,
     JobNotFound,
     JobStatus,
@@ -21,18 +19,7 @@ from jobs.store import (
 )
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.progress import Progress
-from tests.jobs.queue_helpers import HERE, settings
-
-WORKER = "worker"
-
-
-def running(store, config=None):
-    store.enqueue(config or settings())
-    return store.claim(WORKER, "cpu")
-
-
-def training(step, **values):
-    return Progress(phase="training", step=step, total_steps=100_000, loss=1.0, **values)
+from tests.jobs.queue_helpers import HERE, WORKER, running, settings, training
 
 
 def test_a_job_keeps_its_settings(store):
@@ -117,44 +104,6 @@ def test_a_report_keeps_what_it_does_not_know(store):
     assert (now.phase, now.message, now.eta_seconds) == ("fetching", "Loading", None)
     assert (now.step, now.total_steps, now.loss) == (7, 100_000, 1.0)
     assert (now.eval_loss, now.tokens_per_second) == (2.5, 50)
-
-
-def test_two_reports_of_one_step_are_one_point(store):
-    job = running(store)
-    store.record(job.id, WORKER, training(3, learning_rate=0.1))
-    store.record(job.id, WORKER, Progress(phase="evaluating", step=3, total_steps=9, eval_loss=2.0))
-    [point] = store.progress(job.id)
-    assert (point.step, point.loss, point.eval_loss, point.learning_rate) == (3, 1.0, 2.0, 0.1)
-
-
-def test_the_chart_can_be_read_bit_by_bit(store):
-    job = running(store)
-    for step in range(1, 6):
-        store.record(job.id, WORKER, training(step))
-    assert [point.step for point in store.progress(job.id)] == [1, 2, 3, 4, 5]
-    assert [point.step for point in store.progress(job.id, after_step=3)] == [4, 5]
-    assert store.progress(job.id, after_step=5) == []
-
-
-def test_going_on_from_a_checkpoint_takes_back_the_points_after_it(store):
-    job = running(store)
-    for step in (1, 2, 3, 4, 5, 3):
-        store.record(job.id, WORKER, training(step))
-    assert [point.step for point in store.progress(job.id)] == [1, 2, 3]
-
-
-def test_a_long_chart_stays_small_and_even(store):
-    job = running(store)
-    with store._database.atomic():  # one transaction, for speed
-        for step in range(0, 100_000, 10):
-            evaluated = {"eval_loss": 2.0} if step % 5000 == 0 else {}
-            store.record(job.id, WORKER, training(step, **evaluated))
-    steps = [point.step for point in store.progress(job.id)]
-    assert MAX_POINTS / 4 < len(steps) <= MAX_POINTS
-    assert (steps[0], steps[-1]) == (0, 99_990)
-    assert max(b - a for a, b in itertools.pairwise(steps)) <= 600
-    evaluations = [point.step for point in store.progress(job.id) if point.eval_loss]
-    assert evaluations == list(range(0, 100_000, 5000))
 
 
 def test_metrics_that_json_cannot_hold_become_null(store):

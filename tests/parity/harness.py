@@ -14,9 +14,10 @@ from transformers import PreTrainedModel
 from lora_engine import adapter
 from lora_engine.adapter_config import TASK_TYPES
 from lora_engine.config import LoraConfig
+from lora_engine.counts import count_parameters
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject, merge
-from lora_engine.profile import ModelProfile, count_parameters
+from lora_engine.profile import ModelProfile
 
 
 @dataclass(frozen=True)

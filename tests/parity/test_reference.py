@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 
 from lora_engine import adapter
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.lora.inject import adapted, merge, remove
 from lora_engine.lora.inject import inject as inject_into
 from lora_engine.optimizers.adamw import parameter_groups
-from lora_engine.profile import count_parameters
 from tests import tiny
 from tests.parity.harness import (
     Case,

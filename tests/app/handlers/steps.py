@@ -1,0 +1,46 @@
+"""What a person does at the tabs, as the handlers see it."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.fields import TARGETS
+from app.main import Page
+from app.services import Services
+from lora_engine.config import TrainConfig
+from lora_engine.progress import Progress
+
+STARTER = "smollm2-135m-instruct"
+
+
+def click(**data: Any) -> gr.EventData:
+    return gr.EventData(None, data)
+
+
+def form(page: Page, **changes: Any) -> list[Any]:
+    """The values of all controls."""
+    values = {**page.train.layout.start_values, TARGETS: ["q_proj", "v_proj"], **changes}
+    return [values[name] for name in page.train.layout.fields]
+
+
+def finished(services: Services, dataset_id: str, name: str = "Done", **settings: Any) -> int:
+    """A run that ended well, with something in place of its zip."""
+    store = services.store
+    given = {"base_model": STARTER, "dataset": dataset_id, **settings}
+    job = store.enqueue(TrainConfig.parse(given), name)
+    store.claim("w", "cpu")
+    store.record(job.id, "w", Progress(phase="training", step=2, total_steps=2, loss=1.0))
+    store.job_dir(job.id).mkdir(parents=True)
+    (store.job_dir(job.id) / "adapter.zip").write_bytes(b"zip")
+    store.succeed(job.id, "w", {"loss_first": 2.0, "loss_last": 1.0})
+    return job.id
+
+
+def labelled(services: Services, tmp_path: Path) -> str:
+    """A small set of texts with three uneven labels."""
+    path = tmp_path / "moods.csv"
+    moods = ["glad"] * 9 + ["sad"] * 3 + ["cross"] * 2
+    lines = [f"This is text number {i} here,{mood}" for i, mood in enumerate(moods)]
+    path.write_text("\n".join(["text,label", *lines]) + "\n")
+    return services.library.add(path).dataset_id

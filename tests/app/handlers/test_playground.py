@@ -1,0 +1,185 @@
+"""The handlers of the playground tab, without a browser: what each event changes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.comparing import Conversations
+from app.html import notice
+from app.main import Page
+from app.services import Services
+from lora_engine.data import Turn
+from tests.app.handlers.conftest import Script
+from tests.app.handlers.steps import STARTER, click, finished, labelled
+
+
+def ask(
+    page: Page, run: int | None, prompt: str, *, others: tuple[int, ...] = (), seed: int = 0
+) -> list[dict[Any, Any]]:
+    tab = page.playground
+    guarded = tab.guarded_ask(run, list(others), prompt, None, Conversations(), 0, 64, 1, seed, "")
+    return list(guarded)
+
+
+def test_both_answers_stream_and_the_conversation_goes_on(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab, script = page.playground, services.generator
+    assert isinstance(script, Script)
+    run = finished(services, dataset_id)
+    script.events = [
+        {"event": "status", "message": "Loading the model"},
+        {"event": "text", "row": 1, "text": "Ahoy"},
+        {"event": "done", "texts": ["Hello.\n\n", "Ahoy!"], "divergence": 0.4,
+         "tokens_per_second": 20.0, "stopped": False, "cut": [True, False]},
+    ]  # fmt: skip
+    steps = ask(page, run, "Hi?")
+    assert any("Loading the model" in str(step.get(tab.notice, "")) for step in steps)
+    assert any("Ahoy" in step.get(tab.sides.adapted, "") for step in steps[:-2])
+    last = {key: value for step in steps for key, value in step.items()}
+    assert "Hello.<" in last[tab.sides.base], "without the empty lines at its end"
+    assert "Ahoy!" in last[tab.sides.adapted]
+    assert "Cut at the longest answer" in last[tab.sides.base]
+    assert "Cut at" not in last[tab.sides.adapted]
+    assert "clearly" in last[tab.badge]
+    assert last[tab.prompt] == ""
+    assert last[tab.send]["interactive"]
+    assert not last[tab.stop]["interactive"]
+    assert last[tab.said].sides[1] == (
+        Turn(role="user", content="Hi?"), Turn(role="assistant", content="Ahoy!"),
+    )  # fmt: skip
+    [(model, rows, options, divergence)] = script.asked
+    assert model == STARTER
+    assert [bool(row["adapter"]) for row in rows] == [False, True]
+    assert options == {"max_new_tokens": 64, "temperature": 0, "seed": 0}
+    assert divergence is True
+
+
+def test_base_and_four_adapters_answer_in_columns_of_their_own(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab, script = page.playground, services.generator
+    assert isinstance(script, Script)
+    runs = [finished(services, dataset_id, f"Run {letter}") for letter in "ABCDE"]
+    elsewhere = finished(services, dataset_id, "Other base", base_model="another")
+    offered = tab.pick(runs[0])
+    assert offered[tab.choice.others_box]["visible"]
+    assert [each for _, each in offered[tab.choice.others]["choices"]] == runs[:0:-1]
+    assert not tab.pick(elsewhere)[tab.choice.others_box]["visible"]
+
+    chosen = tab.start_over(runs[0], runs[1:4])
+    shown = [chosen[column]["visible"] for column in tab.sides.columns]
+    assert shown == [True] * 5
+    assert "Run D" in chosen[tab.sides.columns[4]]["value"]
+    assert chosen[tab.send] == "Send to all 5"
+    assert "all of them" in chosen[tab.prompt]["placeholder"]
+    assert "both" in tab.pick(runs[0])[tab.prompt]["placeholder"]
+    fewer = tab.start_over(runs[0], runs[1:2])
+    assert [fewer[column]["visible"] for column in tab.sides.columns] == [True] * 3 + [False] * 2
+
+    script.events = [
+        {"event": "text", "row": 4, "text": "from the last"},
+        {"event": "done", "texts": list("vwxyz"), "divergence": 0.4,
+         "divergences": [None, 0.4, 0.0, 0.01, 2.0], "tokens_per_second": 20.0, "stopped": False,
+         "cut": [False] * 5},
+    ]  # fmt: skip
+    steps = ask(page, runs[0], "Hi?", others=tuple(runs[1:4]))
+    assert any("from the last" in step.get(tab.sides.columns[4], "") for step in steps)
+    last = {key: value for step in steps for key, value in step.items()}
+    for column, answer in zip(tab.sides.columns, "vwxyz", strict=True):
+        assert f">{answer}<" in last[column]
+    notes = ("", "clearly changes", "practically nothing", "slightly", "very much")
+    for column, note in zip(tab.sides.columns, notes, strict=True):
+        assert note in last[column]
+    assert "side-note" not in last[tab.sides.base]
+    [(_, rows, _, _)] = script.asked
+    files = [str(services.store.adapter_zip(run)) for run in runs[:4]]
+    assert [row["adapter"] for row in rows] == [None, *files]
+
+    refused = ask(page, runs[0], "Hi?", others=tuple(runs[1:]))
+    assert "at most 3" in refused[-1][tab.notice]
+    mixed = ask(page, runs[0], "Hi?", others=(elsewhere,))
+    assert any("on one base model" in step.get(tab.notice, "") for step in mixed)
+
+
+def test_what_was_said_outlives_another_tab(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab = page.playground
+    first = finished(services, dataset_id)
+    newer = finished(services, dataset_id, "Newer")
+    again = tab.look_again(first, [])
+    assert tab.said not in again
+    assert tab.sides.base not in again
+    assert again[tab.choice.run]["value"] == first
+    assert [each for _, each in again[tab.choice.others]["choices"]] == [newer]
+    services.store.delete(first)
+    assert tab.look_again(first, [])[tab.choice.run]["value"] == newer
+
+
+def test_a_failed_answer_gives_the_message_back(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab, script = page.playground, services.generator
+    assert isinstance(script, Script)
+    script.events = [{"event": "error", "message": "There is not enough memory."}]
+    steps = ask(page, finished(services, dataset_id), "Hi?")
+    last = {key: value for step in steps for key, value in step.items()}
+    assert last[tab.notice] == notice("error", "There is not enough memory.")
+    assert last[tab.prompt] == "Hi?"
+    assert last[tab.send]["interactive"]
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n"])
+def test_an_empty_message_is_not_sent(
+    page: Page, services: Services, dataset_id: str, prompt: str
+) -> None:
+    [_, refused] = ask(page, finished(services, dataset_id), prompt)
+    assert "Type a message" in refused[page.playground.notice]
+
+
+def test_the_playground_without_a_run(page: Page) -> None:
+    empty = page.playground.refresh(None)
+    assert empty[page.playground.empty]["visible"]
+    [_, refused] = ask(page, None, "Hi?")
+    assert "Choose a finished run" in refused[page.playground.notice]
+
+
+def test_examples_come_from_the_runs_data(page: Page, services: Services, dataset_id: str) -> None:
+    tab = page.playground
+    shown = tab.refresh(finished(services, dataset_id))
+    prompts = shown[tab.examples_list]
+    assert prompts == [(f"What is {number}?", "") for number in (0, 10, 20, 30)]
+    used = tab.use_example(prompts, click(id="2"))
+    assert used == {tab.prompt: "What is 20?", tab.pair: ""}
+    assert tab.use_example(prompts, click(id="9")) == {}
+    services.library.remove(dataset_id)
+    assert tab.pick(shown[tab.choice.run]["value"])[tab.examples] == ""
+
+
+def test_a_text_is_sorted_side_by_side(page: Page, services: Services, tmp_path: Path) -> None:
+    tab, script = page.playground, services.generator
+    assert isinstance(script, Script)
+    dataset = labelled(services, tmp_path)
+    roles = {"text": "text", "label": "label"}
+    run = finished(services, dataset, roles=roles)
+    changes = tab.pick(run)
+    assert "The labels appear here" in changes[tab.sides.adapted]["value"]
+    assert not changes[tab.controls.decoding_box]["visible"]
+    assert changes[tab.send] == "Sort with both"
+    assert not changes[tab.pair]["visible"]
+    assert changes[tab.examples_list][0] == ("This is text number 0 here", "")
+    assert tab.use_example(changes[tab.examples_list], click(id="0"))[tab.prompt].startswith("This")
+    script.events = [
+        {"event": "status", "message": "Loading"},
+        {"event": "done", "labels": ["glad", "sad"], "probabilities": [[0.5, 0.5], [0.9, 0.1]]},
+    ]
+    steps = ask(page, run, "What a day")
+    told = next(step for step in steps if tab.sides.adapted in step)
+    assert "90.0%" in told[tab.sides.adapted]
+    assert "50.0%" in told[tab.sides.base]
+    _, rows = script.asked[0]
+    assert [row["adapter"] is None for row in rows] == [True, False]
+    assert rows[1]["text"] == "What a day"
+    assert steps[-1][tab.send]["interactive"]
