@@ -98,12 +98,14 @@ class DataTab:
         self.delete.click(guard(self.remove), [self.chosen], everything, **HIDDEN)
         roles = handler(self.columns_notice)
         columns = list(self.columns.values())
+        # a choice made while an earlier one is being checked counts, and comes after it
+        latest = {**HIDDEN, "trigger_mode": "always_last", "concurrency_id": "roles"}
         self.shape.input(
-            roles(self.change_shape), [self.chosen, self.shape, *columns], everything, **HIDDEN
+            roles(self.change_shape), [self.chosen, self.shape, *columns], everything, **latest
         )
         for column in columns:
             column.input(
-                roles(self.change_roles), [self.chosen, self.shape, *columns], everything, **HIDDEN
+                roles(self.change_roles), [self.chosen, self.shape, *columns], everything, **latest
             )
 
     def outputs(self) -> list[Any]:

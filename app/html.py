@@ -9,7 +9,8 @@ NoticeKind = Literal["error", "warning", "success", "info", "busy"]
 
 def text(value: object) -> str:
     """``value`` as text inside HTML or an attribute: nothing in it is ever run."""
-    return escape(str(value), quote=True)
+    shown = str(value).encode("utf-8", "replace").decode("utf-8")  # half characters cannot be sent
+    return escape(shown, quote=True)
 
 
 def notice(kind: NoticeKind, sentence: str) -> str:

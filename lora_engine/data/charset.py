@@ -6,13 +6,16 @@ stand alone between ASCII letters, in Chinese text they come in pairs.
 """
 
 import codecs
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lora_engine.errors import DataError
 
+HALF_CHARACTERS = "holds half of a character (a lone \\ud800 to \\udfff)"
 HEAD_BYTES = 1 << 16
 CHUNK_BYTES = 1 << 20
 MARKS = (
@@ -203,3 +206,12 @@ def _by_statistics(sample: bytes) -> str:
     if best is None or best.encoding in ("ascii", "utf_8"):
         return "cp1252"
     return best.encoding
+
+
+def has_half_characters(value: Any) -> bool:
+    """Whether a value of JSON holds text that UTF-8 cannot write: half of a surrogate pair."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False

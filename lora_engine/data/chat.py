@@ -99,7 +99,7 @@ class ChatFormat:
     def _answer(self, messages: Sequence[Message], place: int, text: str) -> Span | None:
         """Where answer ``place`` stands in ``text``, from the end of its prompt."""
         content = messages[place]["content"].strip()
-        start = self._start(messages[:place], text) if place else text.find(content)
+        start = self._start(messages[:place], text) if place else self._first(messages, text)
         if start is None or start < 0:
             return None
         so_far = text if place == len(messages) - 1 else self.render(messages[: place + 1])
@@ -114,6 +114,15 @@ class ChatFormat:
         ):
             end = follows.end()
         return (start, end) if end > start else None
+
+    def _first(self, messages: Sequence[Message], text: str) -> int | None:
+        """Where the first message stands: where another content makes another text."""
+        content = messages[0]["content"].strip()
+        other = "a" if not content.startswith("a") else "b"
+        marked = self.render([{**messages[0], "content": other}, *messages[1:]])
+        pairs = enumerate(zip(marked, text, strict=False))
+        start = next((place for place, (one, two) in pairs if one != two), len(text))
+        return start if text.startswith(content, start) else None
 
     def _start(self, before: Sequence[Message], text: str) -> int | None:
         """Where the answer to ``before`` begins in ``text``."""

@@ -4,6 +4,7 @@ import ast
 import json
 from typing import Any, get_args
 
+from lora_engine.data.charset import HALF_CHARACTERS, has_half_characters
 from lora_engine.data.nouns import ProblemKind, Role
 
 Turns = tuple[tuple[str, str], ...]
@@ -74,6 +75,10 @@ def read_history(cell: str) -> Turns:
     turns: list[tuple[str, str]] = []
     for pair in pairs:
         match pair:
+            case [str(question), str(answer)] if not (question.strip() or answer.strip()):
+                continue  # how some programs write that there was nothing before
+            case [str(question), str(answer)] if not (question.strip() and answer.strip()):
+                raise BadRowError("empty", "has an earlier turn that is empty")
             case [str(question), str(answer)]:
                 turns += [("user", question), ("assistant", answer)]
             case _:
@@ -82,6 +87,13 @@ def read_history(cell: str) -> Turns:
 
 
 def _parse(cell: str) -> Any:
+    value = _loaded(cell)
+    if "\\u" in cell and has_half_characters(value):
+        raise BadRowError("broken", HALF_CHARACTERS)
+    return value
+
+
+def _loaded(cell: str) -> Any:
     try:
         return json.loads(cell)
     except RecursionError:

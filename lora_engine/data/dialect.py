@@ -15,6 +15,8 @@ CONSISTENT = 0.8
 NUMBER = re.compile(r"\s*[-+]?\d[\d.,:/\- ]*%?\s*")
 SENTENCE_END = re.compile(r"[.?!。？！…][\"'”’)」』]*\s*$")
 LONGEST_NAME = 60
+SAYS_DELIMITER = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)
+"""A first line as Excel writes and obeys it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Layout:
     has_header: bool
     first_stray: int = 0
     """The line whose quote is why no quotes are special; 0 where there is none."""
+    skips_first: bool = False
+    """Whether the first line says the delimiter and is no row."""
 
 
 def detect(sample: str, *, complete: bool, suffix: str) -> Layout:
@@ -38,16 +42,22 @@ def detect(sample: str, *, complete: bool, suffix: str) -> Layout:
     lines = list(io.StringIO(sample, newline=""))
     if not complete and len(lines) > 1:
         lines.pop()  # cut in the middle
-    best = max(_candidates(lines, complete), key=lambda trial: trial.key, default=None)
+    said = SAYS_DELIMITER.fullmatch(lines[0]) if lines else None
+    if said:
+        del lines[0]
+    trials = _candidates(lines, complete, said.group(1) if said else None)
+    best = max(trials, key=lambda trial: trial.key, default=None)
     named_so = suffix in (".csv", ".tsv")
     stray = 0
-    if best and (named_so or best.is_believable):
+    if best and (said or named_so or best.is_believable):
         dialect, records, stray = best.dialect, best.records, best.first_stray
     else:
         dialect = Dialect(NO_DELIMITER, quoted=named_so)
         records = _Trial.of(lines, dialect, complete).records
     has_header = _has_header(records, named_so or dialect.delimiter != NO_DELIMITER)
-    return Layout(dialect, has_header, 0 if dialect.quoted else stray)
+    if stray and said:
+        stray += 1
+    return Layout(dialect, has_header, 0 if dialect.quoted else stray, said is not None)
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,8 @@ class _Trial:
         return self.known, round(self.share, 3), not self.stray_quotes, self.width
 
 
-def _candidates(lines: list[str], complete: bool) -> Iterable[_Trial]:
-    for delimiter in (",", ";", "\t"):
+def _candidates(lines: list[str], complete: bool, said: str | None) -> Iterable[_Trial]:
+    for delimiter in said or ",;\t":
         if not any(delimiter in line for line in lines):
             continue
         trial = _Trial.of(lines, Dialect(delimiter), complete)
@@ -121,7 +131,7 @@ def _has_header(records: list[list[str]], is_table: bool) -> bool:
     first, rest = records[0], records[1:]
     if any(map(is_known_name, first)):
         return True
-    if not is_table or any(NUMBER.fullmatch(cell) for cell in first):
+    if not is_table or any(_is_number(cell) for cell in first):
         return False
     if any(_numbers_below(rest, place) for place in range(len(first))):
         return True
@@ -131,4 +141,9 @@ def _has_header(records: list[list[str]], is_table: bool) -> bool:
 def _numbers_below(records: list[list[str]], place: int) -> bool:
     """Whether nearly all records hold a number or a date at ``place``."""
     cells = [cells[place] for cells in records if place < len(cells)]
-    return bool(cells) and sum(bool(NUMBER.fullmatch(cell)) for cell in cells) > 0.9 * len(cells)
+    return bool(cells) and sum(map(_is_number, cells)) > 0.9 * len(cells)
+
+
+def _is_number(cell: str) -> bool:
+    # the pattern takes the square of a cell's length, and no number is long
+    return len(cell) <= LONGEST_NAME and NUMBER.fullmatch(cell) is not None

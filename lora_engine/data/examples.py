@@ -11,6 +11,8 @@ from lora_engine.data.tokens import Encoder, Tokens
 
 IGNORED = -100
 """The label of a token that is read but not learned."""
+LONGEST_GREETING = 20
+"""Characters that a person has said before it counts as a question."""
 
 
 class ExampleMaker:
@@ -125,13 +127,17 @@ class ExampleMaker:
 
 
 def _group(sample: Sample) -> int:
-    """A hash of what comes before the first answer to a person (or of the whole text)."""
+    """A hash of what comes before the first answer to a person (or of the whole text); a
+    greeting is not yet a question."""
     said = []
-    asked = False
+    asked = 0
     for turn in sample.messages:
-        if turn.role == "assistant" and asked:
+        if turn.role == "assistant" and asked > LONGEST_GREETING:
             break
-        asked = asked or turn.role == "user"
+        if turn.role == "user":
+            asked += len(turn.content.strip())
+        if turn.role == "assistant" and asked:
+            continue
         said.append(f"{turn.role}\x1f{turn.content.strip()}")
     digest = hashlib.blake2b("\x1e".join([*said, sample.text.strip()]).encode(), digest_size=8)
     return int.from_bytes(digest.digest(), "little", signed=True)

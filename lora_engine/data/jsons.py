@@ -2,10 +2,12 @@
 
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from lora_engine.data.charset import HALF_CHARACTERS, has_half_characters
 from lora_engine.data.lines import READ_ERROR, Lines, Row, empty_lines
 from lora_engine.data.nouns import ProblemKind
 from lora_engine.errors import DataError
@@ -117,6 +119,8 @@ def cell(value: Any) -> str | None:
     """A JSON value as the text of a cell; lists and objects as JSON text."""
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # what pandas writes for a value that is missing
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -162,8 +166,8 @@ def _value(line: int, value: Any, raw: str, lossy: bool) -> Value:
         return _broken(line, "is not an object with named fields")
     if lossy and READ_ERROR in raw:
         return _broken(line, "holds bytes that are not in the file's encoding")
-    if "\\u" in raw and _has_half_characters(value):
-        return _broken(line, "holds half of a character (a lone \\ud800 to \\udfff)")
+    if "\\u" in raw and has_half_characters(value):
+        return _broken(line, HALF_CHARACTERS)
     if not value:
         return Value(line, {}, ("empty", "has no fields"))
     return Value(line, value)
@@ -171,14 +175,6 @@ def _value(line: int, value: Any, raw: str, lossy: bool) -> Value:
 
 def _broken(line: int, reason: str) -> Value:
     return Value(line, {}, ("broken", reason))
-
-
-def _has_half_characters(value: Any) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _reason(error: ValueError) -> str:
@@ -239,6 +235,11 @@ class _Window:
                 if len(self._text) - self._place < LONGEST_VALUE and self._more(len(self._text)):
                     continue
                 place = error.pos if isinstance(error, json.JSONDecodeError) else self._place
+                if len(self._text) - self._place >= LONGEST_VALUE:
+                    raise DataError(
+                        f"What begins in line {self.line()} is longer than {LONGEST_VALUE:,} "
+                        "characters; save the list of rows alone, or one object on each line."
+                    ) from None
                 line = self.line() + self._text.count("\n", self._place, place)
                 raise DataError(
                     f"Line {line} is not valid JSON: {_plain(error)}; repair it there."

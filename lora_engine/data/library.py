@@ -99,8 +99,12 @@ class Library:
         chosen = check_roles(roles, dataset.columns)
         dataset = dataset.model_copy(update={"roles": chosen, "roles_note": ""})
         tell = on_progress or _silent
-        dataset = checked(dataset, self._of(dataset_id) / "rows.arrow", tell)
-        _write(dataset, self._of(dataset_id))
+        try:
+            dataset = checked(dataset, self._of(dataset_id) / "rows.arrow", tell)
+            _write(dataset, self._of(dataset_id))
+        except FileNotFoundError:  # deleted meanwhile, from another page
+            self.get(dataset_id)
+            raise
         return dataset
 
     def remove(self, dataset_id: str) -> None:

@@ -23,6 +23,8 @@ def read_table(lines: Lines, layout: Layout) -> Source:
     """
     records = Records(lines, layout.dialect)
     numbered = iter(records)
+    if layout.skips_first:
+        next(numbered)
     first = next(((number, cells) for number, cells in numbered if cells), None)
     if first is None:
         raise DataError("The file is empty; choose one with a header and at least one row.")

@@ -10,7 +10,7 @@ import pytest
 from app import clock, counts_view, data_view, playground_view, runs_view, uploads
 from app.conversation import sample_html, turns_html
 from app.downloads import zip_name
-from app.html import notice, plural
+from app.html import notice, plural, text
 from app.tensors_view import MOST_SHOWN, tensors_html
 from app.wording import data as data_words
 from jobs.job import Job, JobStatus
@@ -305,3 +305,7 @@ def test_copies_to_send_are_made_once_a_version_and_removed_when_old(
     second = Path(uploads.sendable_copy(original, "a-1.zip"))
     assert second.read_bytes() == b"two!"
     assert not first.exists()
+
+
+def test_half_a_character_is_shown_as_something_that_can_be_sent() -> None:
+    assert text("hi \ud83d <") == "hi ? &lt;"

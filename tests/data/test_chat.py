@@ -57,6 +57,13 @@ def test_a_conversation_may_begin_with_an_answer_or_end_with_a_question() -> Non
     assert learned(CHATML, turns) == ["Hello!<|im_end|>", "Yes?<|im_end|>"]
 
 
+@pytest.mark.parametrize("first", ["user", "You are", "I", "assistant", "a", "b"])
+def test_a_first_answer_is_not_sought_in_what_the_template_says(first: str) -> None:
+    greeted = CHATML.replace("{%", "{{ 'You are a helpful AI assistant, I am a user.' }}{%", 1)
+    turns = [("assistant", first), ("user", "Hi"), ("assistant", "Yes?")]
+    assert learned(greeted, turns) == [f"{first}<|im_end|>", "Yes?<|im_end|>"]
+
+
 def test_a_system_turn_is_read_only() -> None:
     turns = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Ho")]
     assert learned(CHATML, turns) == ["Ho<|im_end|>"]

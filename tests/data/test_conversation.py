@@ -90,6 +90,8 @@ def test_numbers_are_text() -> None:
         (turns(("user", None), ("assistant", "b")), "missing", "a turn 1 without content"),
         (turns(("user", {"a": 1}), ("assistant", "b")), "broken", "turn 1 that is not text"),
         (turns(("user", [{"type": "image_url"}]), ("assistant", "b")), "broken", "not text"),
+        (turns(("user", "a \ud83d"), ("assistant", "b")), "broken", "half of a character"),
+        (str([{"role": "user", "content": "\ud83d"}]), "broken", "half of a character"),
         (turns(("user", "a"), ("assistant", "b"), ("system", "c")), "broken", "a system turn that"),
     ],
 )
@@ -104,6 +106,13 @@ def test_history_is_pairs_or_turns() -> None:
     assert read_history('[["a", "b"]]') == expected
     assert read_history(turns(("user", "a"), ("assistant", "b"))) == expected
     assert read_history("[]") == ()
+    assert read_history('[["", " "], ["a", "b"]]') == expected
+
+
+@pytest.mark.parametrize("cell", ['[["a", ""]]', '[[" ", "b"]]'])
+def test_half_a_pair_of_history_is_a_reason(cell: str) -> None:
+    with pytest.raises(BadRowError, match="an earlier turn that is empty"):
+        read_history(cell)
 
 
 @pytest.mark.parametrize("cell", ['[["a"]]', "[1]", '["a", "b"]', '[["a", 1]]'])

@@ -35,6 +35,11 @@ def test_a_layout_is_recognised(
     assert layout.has_header == has_header
 
 
+def test_what_is_longer_than_a_number_is_none() -> None:
+    layout = detect(f"a,b\n1{' ' * 100_000}x,2\n", complete=True, suffix=".csv")
+    assert layout.has_header
+
+
 def test_a_sample_that_ends_inside_a_cell_is_no_stray_quote() -> None:
     whole = "prompt,completion\n" + 'Hi,"Hello,\nyou"\n' * 50
     layout = detect(whole[:-20], complete=False, suffix=".csv")

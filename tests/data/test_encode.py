@@ -187,20 +187,35 @@ def test_a_text_of_one_token_teaches_nothing(tmp_path: Path) -> None:
     assert encoded.problems[0].message == "Line 2 has too few tokens to learn from."
 
 
+SAME = "What do all of them ask in the same words?"
+
+
 def test_the_group_is_what_comes_before_the_first_answer(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     greeting = Turn(role="assistant", content="Welcome!")
     samples = [
-        chat(1, "same", "a"),
-        chat(2, "same ", "b", "more", "c"),
+        chat(1, SAME, "a"),
+        chat(2, f"{SAME} ", "b", "more", "c"),
         chat(3, "other", "a"),
-        Sample(line=4, messages=(greeting, *chat(4, "same", "a").messages)),
+        Sample(line=4, messages=(greeting, *chat(4, SAME, "a").messages)),
         Sample(line=5, messages=(greeting, *chat(5, "other", "a").messages)),
     ]
     one, two, three, four, five = encode(samples, tokenizer, tmp_path).dataset["group"][:]
     assert one == two
     assert len({one, three, four, five}) == 4
+
+
+def test_a_greeting_is_not_yet_a_question(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    samples = [
+        chat(1, "Hi!", "Hello.", SAME, "a"),
+        chat(2, "Hi!", "Welcome.", SAME, "b", "more", "c"),
+        chat(3, "Hi!", "Hello.", "What is quite another question?", "a"),
+    ]
+    one, two, three = encode(samples, tokenizer, tmp_path).dataset["group"][:]
+    assert one == two != three
 
 
 def test_examples_are_the_same_in_every_process(tmp_path: Path) -> None:

@@ -29,6 +29,19 @@ def test_values_of_all_kinds_become_cells(tmp_path: Path) -> None:
     assert rows[2].cells == [None] * 7 + ["late"]
 
 
+def test_a_number_that_is_none_is_a_missing_value(tmp_path: Path) -> None:
+    _, rows = read(tmp_path, '{"a": NaN, "b": Infinity, "c": 1}\n', "x.jsonl")
+    assert rows[0].cells == [None, None, "1"]
+
+
+def test_one_huge_value_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsons, "LONGEST_VALUE", 1000)
+    monkeypatch.setattr(jsons, "CHUNK_CHARACTERS", 100)
+    text = json.dumps({"version": 1, "data": [{"text": "a" * 500}] * 10}, indent=1)
+    with pytest.raises(DataError, match="line 1 is longer than 1,000 characters"):
+        read(tmp_path, text, "x.json")
+
+
 def test_a_broken_line_is_a_problem_and_the_rest_is_kept(tmp_path: Path) -> None:
     text = '{"text": "a"}\n{"text": "b"\n\n[1]\n{"text": "c"}\n' + "[" * 100_000 + "\n\n"
     _, rows = read(tmp_path, text, "x.jsonl")

@@ -24,6 +24,12 @@ def test_rows_come_with_their_lines(tmp_path: Path) -> None:
     assert source.notes == []
 
 
+def test_a_first_line_that_says_the_delimiter_is_no_row(tmp_path: Path) -> None:
+    source, rows = read(tmp_path, "sep=;\r\nprompt;completion\r\nHi, you;Hello, me, and all\r\n")
+    assert (source.delimiter, source.columns) == (";", ["prompt", "completion"])
+    assert rows == [Row(3, ["Hi, you", "Hello, me, and all"])]
+
+
 def test_a_ragged_line_is_a_problem_and_shifts_nothing(tmp_path: Path) -> None:
     _, rows = read(tmp_path, "prompt,completion\na,b\nc\nd,e,f\ng,h\n")
     assert [row.cells for row in rows] == [["a", "b"], (), (), ["g", "h"]]
