@@ -1,6 +1,7 @@
 """The programs' door: the named endpoints, for ``gradio_client`` and anything that speaks HTTP."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,8 @@ class Endpoints:
     def set_roles(self, dataset_id: str, roles: Json | str) -> Json:
         """Say which column of a kept data set is what: role name → column name."""
         given = json_object(roles, "roles")
-        return dataset_row(self.services.library.set_roles(dataset_id, given))
+        kept = _text(dataset_id, "dataset_id")
+        return dataset_row(self.services.library.set_roles(kept, given))
 
     def list_models(self) -> list[Json]:
         """The starter models and the models used before."""
@@ -115,7 +117,8 @@ class Endpoints:
     def count_parameters(self, base_model: str, settings: Json | str = "") -> Json:
         """Exact counts of what a LoraConfig trains in a model."""
         lora = LoraConfig.parse(json_object(settings, "settings"))
-        return count_parameters(self.services.profile(base_model), lora).model_dump(mode="json")
+        profile = self.services.profile(_text(base_model, "base_model"))
+        return count_parameters(profile, lora).model_dump(mode="json")
 
     def parameter_table(
         self, base_model: str, settings: Json | str = "", name: str = ""
@@ -126,8 +129,8 @@ class Endpoints:
         """
         given = json_object(settings, "settings")
         lora = LoraConfig.parse(given) if given else None
-        rows = tensor_table(self.services.profile(base_model), lora)
-        return [row._asdict() for row in rows if name in row.name]
+        rows = tensor_table(self.services.profile(_text(base_model, "base_model")), lora)
+        return [row._asdict() for row in rows if _text(name, "name") in row.name]
 
     def start_training(self, dataset_id: str, base_model: str, settings: Json | str = "") -> int:
         """Put a run into the queue; ``settings`` is any part of a TrainConfig. Gives the job id."""
@@ -141,7 +144,7 @@ class Endpoints:
 
     def list_jobs(self) -> list[Json]:
         """All runs, newest first."""
-        return [listed_job_row(job) for job in self.services.store.list()]
+        return [listed_job_row(job) for job in self.services.store.list(limit=0)]
 
     def cancel_job(self, job_id: int) -> Json:
         """Stop a run; what it learned so far is kept."""
@@ -157,6 +160,7 @@ class Endpoints:
         For a run that sorts texts: the probability of each label; a tab divides a pair of texts.
         """
         job = self.services.store.get(_job_id(job_id))
+        prompt = _text(prompt, "prompt")
         chosen = AnswerOptions.parse(json_object(options, "options"))
         if sorts(job):
             before, after = judge_at_once(self.services, job, prompt, chosen.strength)
@@ -175,12 +179,17 @@ class Endpoints:
 
 def _job_id(value: object) -> int:
     """A job id from outside, where 7.0 and "7" mean 7."""
-    try:
-        return int(str(value).removesuffix(".0"))
-    except ValueError:
-        raise SettingsError(
-            "job_id", f"A job id is a whole number, but {value!r} is not."
-        ) from None
+    said = str(value).removesuffix(".0")
+    if not re.fullmatch(r"-?\d{1,30}", said):
+        raise SettingsError("job_id", f"A job id is a whole number, but {value!r} is not.")
+    return int(said)
+
+
+def _text(value: object, name: str) -> str:
+    """An argument that must be text."""
+    if not isinstance(value, str):
+        raise SettingsError(name, f"{name} must be text, but is {value!r}.")
+    return value
 
 
 def add_endpoints(services: Services) -> None:
@@ -206,7 +215,7 @@ def add_endpoints(services: Services) -> None:
             endpoint(doors.add_dataset), [file, name], dataset, api_name="add_dataset",
             concurrency_limit=2,
         )  # fmt: skip
-        job_id = gr.Number(label="job_id", precision=0)
+        job_id = gr.JSON(label="job_id")  # a number field would round 2.6 to another run
         adapter = gr.File(label="adapter")
         gr.Button().click(
             endpoint(doors.download_adapter), job_id, adapter, api_name="download_adapter"

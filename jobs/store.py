@@ -82,14 +82,15 @@ class Store:
 
     def get(self, job_id: int) -> Job:
         """One job; raises ``JobNotFound``."""
+        _check_id(job_id)
         jobs = self._jobs("SELECT * FROM jobs WHERE id = :id", id=job_id)
         if not jobs:
             raise JobNotFound(job_id)
         return jobs[0]
 
     def list(self, limit: int = 200) -> Jobs:
-        """The jobs, newest first."""
-        return self._jobs("SELECT * FROM jobs ORDER BY id DESC LIMIT :limit", limit=limit)
+        """The jobs, newest first; 0 means all of them."""
+        return self._jobs("SELECT * FROM jobs ORDER BY id DESC LIMIT :limit", limit=limit or -1)
 
     def active(self) -> Jobs:
         """The running jobs and then the waiting ones, in the order they will be taken."""
@@ -338,6 +339,7 @@ class Store:
 
     def _change(self, sql: str, job_id: int, change: str, **values: Any) -> Job:
         """Run a statement that gives the row it was allowed to touch, or say why it was not."""
+        _check_id(job_id)
         jobs = self._jobs(sql, id=job_id, **values)
         if not jobs:
             raise IllegalTransition(self.get(job_id), change)
@@ -369,3 +371,9 @@ class Store:
             metrics=None if metrics is None else json.dumps(finite(metrics)),
             now=self._now(),
         )
+
+
+def _check_id(job_id: int) -> None:
+    """Raise ``JobNotFound`` for what SQLite cannot look up: it has no numbers of over 64 bits."""
+    if not 0 < job_id < 2**63:
+        raise JobNotFound(job_id)

@@ -80,6 +80,9 @@ class AdapterSettings:
             AdapterError: it names none.
         """
         name = (self.training or {}).get("base_model") or self.base_model
+        # the run's own name may have been a folder beside where it was started
+        if name and not Path(str(name)).exists() and Path(self.base_model).is_absolute():
+            name = self.base_model
         if not name:
             raise AdapterError(f"{path.name} names no base model; give one with --base-model.")
         return str(name)

@@ -10,7 +10,14 @@ from torch import nn
 
 from lora_engine import checkpoint_folder
 from lora_engine.adapter import load_trained, starting_tensors, trained_tensors
-from lora_engine.errors import DataError, DivergedError
+from lora_engine.errors import DataError, DivergedError, SettingsError
+
+MAY_CHANGE = (
+    *("epochs", "max_steps", "fast", "gradient_checkpointing"),
+    *("base_model", "dataset", "roles", "task", "test_dataset"),
+)
+"""Settings that a run may go on with: how long, and where things are (their contents are
+compared by ``data``)."""
 
 
 @dataclass
@@ -35,10 +42,12 @@ def save_checkpoint(
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     state: RunState,
     data: str,
+    settings: dict[str, Any],
 ) -> None:
     """Write a checkpoint; the one before it stays until this one is whole.
 
     ``data`` is the fingerprint of what is learned from: the place in it follows from ``state``.
+    ``settings`` are the run's, as JSON values.
 
     Raises:
         DivergedError: a trained weight is no number; nothing is written then.
@@ -56,6 +65,7 @@ def save_checkpoint(
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "state": asdict(state),
         "data": data,
+        "settings": settings,
     }
     with (unfinished / checkpoint_folder.STATE).open("wb") as file:
         torch.save(contents, file)
@@ -70,11 +80,13 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     data: str,
+    settings: dict[str, Any],
 ) -> RunState | None:
     """Bring a fresh run to where the checkpoint left off; None where there is no checkpoint.
 
     Raises:
         DataError: ``data`` is not what the checkpoint was learned from.
+        SettingsError: a setting that is not in ``MAY_CHANGE`` was another one then.
     """
     found = checkpoint_folder.find(folder)
     if found is None:
@@ -84,6 +96,13 @@ def load_checkpoint(
         raise DataError(
             "The data are not the rows that this run began with: bring the file and the settings "
             "back as they were, or begin a new run."
+        )
+    began = contents.get("settings", settings)
+    if others := [n for n in settings if n not in MAY_CHANGE and began.get(n) != settings[n]]:
+        raise SettingsError(
+            others[0],
+            f"These settings are not those that this run began with ({', '.join(others)}): bring "
+            "them back as they were, or begin a new run.",
         )
     load_trained(model, contents["trained"])
     for name, buffer in starting_tensors(model).items():

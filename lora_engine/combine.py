@@ -19,6 +19,7 @@ from lora_engine.pairs import Pair, joined, pairs_of
 
 Way = Literal["svd", "cat", "linear"]
 WAYS: tuple[Way, ...] = ("svd", "cat", "linear")
+MOST_WEIGHT = 1000
 
 
 class Part(NamedTuple):
@@ -104,8 +105,12 @@ def _read(paths: Sequence[Path], weights: Sequence[float]) -> list[Part]:
         raise SettingsError(
             "weights", f"There are {len(paths)} adapters but {len(weights)} weights: give one each."
         )
-    if not all(map(math.isfinite, weights)) or not any(weights):
-        raise SettingsError("weights", "The weights must be numbers, at least one of them not 0.")
+    if not all(abs(weight) <= MOST_WEIGHT for weight in weights) or not any(weights):
+        raise SettingsError(
+            "weights",
+            f"The weights must be numbers from -{MOST_WEIGHT} to {MOST_WEIGHT}, at least one of "
+            "them not 0.",
+        )
     parts = []
     for path, weight in zip(paths, weights, strict=True):
         adapter = adapter_files.read(path)
@@ -193,7 +198,7 @@ def _made(parts: Sequence[Part], method: Way) -> dict[str, Any]:
 
 def _report(parts: Sequence[Part], method: Way, r: int, modules: int, kept: float) -> CombineReport:
     sums = " + ".join(f"{part.weight:g} × {part.path.name}" for part in parts)
-    said = "all" if kept > 1 - 1e-6 else f"{100 * kept:.1f} %"
+    said = "all" if kept > 1 - 1e-6 else f"{round(100 * kept, 1) + 0.0:.1f} %"  # never -0.0
     bases = {part.adapter.settings.base_model for part in parts}
     differ = "The adapters name different base models: " + ", ".join(sorted(bases)) + "."
     return CombineReport(

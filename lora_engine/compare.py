@@ -36,6 +36,10 @@ def compare(
         raise SettingsError(
             "strength", f"strength must be from 0 to {STRONGEST:g}, but is {strength:g}."
         )
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:  # how Python takes bytes of another encoding from a terminal
+        raise SettingsError("prompt", "The prompt is not UTF-8 text.") from None
     adapter = adapter_files.read(path)
     settings = adapter.settings
     folder = catalog.resolve(base_model or settings.base_model_name(path), home).path

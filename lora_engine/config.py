@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from lora_engine import registry
+from lora_engine import patterns, registry
 from lora_engine.errors import SettingsError
 
 Bias = Literal["none", "all", "lora_only"]
@@ -117,7 +117,7 @@ class LoraConfig(Switches):
         default_factory=dict
     )
     """Regular expression for the end of a module path → its own lora_alpha."""
-    layers_to_transform: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    layers_to_transform: tuple[Annotated[int, Field(ge=0, le=10_000)], ...] | None = None
     """Numbers of the layers to adapt, from 0; None means all."""
     freeze_trainable_layers: Annotated[int, Field(ge=1, le=1000)] = 2
     """With method freeze: how many of the last layers are trained."""
@@ -149,14 +149,11 @@ class LoraConfig(Switches):
                 "PiSSA is saved as pairs of twice the rank: r can be at most "
                 f"{MOST_RANK // 2} and lora_alpha {MOST_ALPHA // 2}"
             )
-        patterns = [*self.rank_pattern, *self.alpha_pattern]
+        asked_for = [*self.rank_pattern, *self.alpha_pattern]
         if isinstance(self.target_modules, str):
-            patterns.append(self.target_modules)
-        for pattern in patterns:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
+            asked_for.append(self.target_modules)
+        for pattern in asked_for:
+            patterns.check(pattern)
         return self
 
     def _can_be_doubled(self) -> bool:
@@ -206,7 +203,7 @@ class TrainConfig(Settings):
     anew."""
     epochs: Annotated[float, Field(gt=0, le=1000)] = 3
     """Times that each row is seen."""
-    max_steps: Annotated[int, Field(ge=1)] | None = None
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Stop after this many updates, whatever ``epochs`` says; None means no limit."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """Highest step size of AdamW, reached after the warm-up."""
@@ -270,21 +267,16 @@ class TrainConfig(Settings):
 Value = TypeVar("Value")
 
 
-def _by_pattern(patterns: dict[str, Value], path: str, default: Value) -> Value:
+def _by_pattern(values: dict[str, Value], path: str, default: Value) -> Value:
     """The value of the first pattern that matches the end of ``path``, as PEFT looks it up."""
-    return next((v for p, v in patterns.items() if matches_end(p, path)), default)
-
-
-def matches_end(pattern: str, path: str) -> bool:
-    """Whether a key of ``rank_pattern`` or ``alpha_pattern`` is for the module at ``path``."""
-    return re.match(rf"(.*\.)?({pattern})$", path) is not None
+    return next((v for p, v in values.items() if patterns.matches_end(p, path)), default)
 
 
 BOUNDS = {
-    "greater_than": ("gt", "greater than {:g}"),
-    "greater_than_equal": ("ge", "at least {:g}"),
-    "less_than": ("lt", "less than {:g}"),
-    "less_than_equal": ("le", "at most {:g}"),
+    "greater_than": ("gt", "greater than {}"),
+    "greater_than_equal": ("ge", "at least {}"),
+    "less_than": ("lt", "less than {}"),
+    "less_than_equal": ("le", "at most {}"),
 }
 KINDS = {
     "int": "a whole number",
@@ -313,7 +305,8 @@ def _settings_error(error: ValidationError) -> SettingsError:
     wanted = next((words for start, words in KINDS.items() if kind.startswith(start)), None)
     if kind in BOUNDS:
         key, words = BOUNDS[kind]
-        wanted = words.format(context[key])
+        bound = context[key]
+        wanted = words.format(f"{bound:,}" if isinstance(bound, int) else f"{bound:g}")
     elif kind == "literal_error":
         wanted = context["expected"]
     if kind == "extra_forbidden":

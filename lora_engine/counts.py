@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_engine.config import LoraConfig, matches_end
+from lora_engine.config import LoraConfig
 from lora_engine.errors import SettingsError
+from lora_engine.patterns import matches_end
 from lora_engine.profile import (
     ModelProfile,
     ModuleGroup,

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from lora_engine.progress import Progress, Report
 from lora_engine.tasks.base import Words
 from lora_engine.tasks.registry import TASKS
 
+SIZE = re.compile(r"(\d+(?:\.\d+)?)[KMG]i?B", re.IGNORECASE)
 PROMPTS = (
     "The lighthouse keeper looked at the sea and said:",
     "Question: what is seven times eight?\nAnswer:",
@@ -94,6 +96,7 @@ def export_merged(
             the merged model answers differently.
     """
     check_free(out)
+    _check_size(form.max_shard_size)
     adapter = adapter_files.read(path)
     base_model = base_model or adapter.settings.base_model_name(path)
     folder = catalog.resolve(base_model, home, report).path
@@ -155,18 +158,18 @@ def _unfinished(out: Path) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
+def _check_size(size: str) -> None:
+    """Raise SettingsError where ``size`` is no size of a file."""
+    found = SIZE.fullmatch(size)
+    if found is None or not float(found.group(1)):
+        raise SettingsError("max_shard_size", f"{size!r} is no size; write one like 500MB or 5GB.")
+
+
 def _save(model: Any, base: Path, folder: Path, max_shard_size: str) -> None:
     own = base / GENERATION
     if own.is_file() and model.can_generate():
         model.generation_config = GenerationConfig()  # the base's own file follows, as it is
-    try:
-        model.save_pretrained(folder, max_shard_size=max_shard_size)
-    except ValueError as error:
-        if max_shard_size in str(error):
-            raise SettingsError(
-                "max_shard_size", f"{max_shard_size!r} is no size; write one like 500MB or 5GB."
-            ) from None
-        raise
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
     if own.is_file():
         shutil.copyfile(own, folder / GENERATION)
 

@@ -26,7 +26,7 @@ def choose_device(wanted: str = "auto") -> torch.device:
     if wanted != "auto":
         try:
             device = torch.device(wanted)
-            torch.empty(0, device=device)
+            torch.zeros(1, device=device).item()  # the meta device holds nothing
         except (RuntimeError, AssertionError):
             raise ModelError(f"This machine has no device named {wanted!r}; try cpu.") from None
         return device

@@ -88,7 +88,8 @@ def pairs_of(adapter: Adapter) -> tuple[dict[str, Pair], dict[str, Tensor]]:
     """The pairs of an adapter by module path, and its other tensors by name.
 
     Raises:
-        AdapterError: it trained the weights themselves, or lists every half or misshapen pair.
+        AdapterError: it trained the weights themselves, or lists every half or misshapen pair,
+            or holds values that are no numbers.
     """
     if adapter.lora.method != "lora":
         raise AdapterError(
@@ -100,6 +101,8 @@ def pairs_of(adapter: Adapter) -> tuple[dict[str, Pair], dict[str, Tensor]]:
             "This adapter's pairs count from the base weights' own directions (PiSSA); save it "
             "with PEFT's path_initial_model_for_weight_conversion, or go on training it here."
         )
+    if odd := [n for n, t in adapter.tensors.items() if not bool(t.isfinite().all())]:
+        raise AdapterError(f"This adapter holds values that are no numbers, in {odd[0]}.")
     sides: dict[str, dict[str, Tensor]] = {}
     others: dict[str, Tensor] = {}
     embeddings: set[str] = set()

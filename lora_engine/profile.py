@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lora_engine.config import LoraConfig
 from lora_engine.errors import ModelError, SettingsError
+from lora_engine.patterns import matches_whole
 from lora_engine.registry import METHODS, VARIANTS
 
 ModuleKind = Literal["Linear", "Conv1D", "Embedding", "Conv1d", "Conv2d"]
@@ -239,7 +240,7 @@ def is_bias(parameter_name: str) -> bool:
 
 def _matches(path: str, wanted: tuple[str, ...] | str) -> bool:
     if isinstance(wanted, str):
-        return re.fullmatch(wanted, path) is not None
+        return matches_whole(wanted, path)
     return _is_named(path, wanted)
 
 

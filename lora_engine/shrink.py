@@ -12,6 +12,7 @@ from lora_engine.adapter import Adapter
 from lora_engine.adapter_config import TASK, TRAINING, AdapterSettings
 from lora_engine.config import TrainConfig
 from lora_engine.errors import AdapterError, WorkbenchError
+from lora_engine.model import choose_device
 from lora_engine.pairs import pairs_of
 from lora_engine.progress import Report
 
@@ -60,6 +61,8 @@ def shrink(
         WorkbenchError: no adapter with pairs of a higher rank, or ``out`` has something in it.
     """
     derived.check_free(out)
+    if measure:
+        choose_device(device)
     adapter = adapter_files.read(path)
     pairs, others = pairs_of(adapter)
     r_before = max(pair.r for pair in pairs.values())

@@ -1,11 +1,11 @@
 """Every tensor of a model before and after injection, as the reference prints them (no torch)."""
 
-import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
 from lora_engine.config import LoraConfig
+from lora_engine.patterns import is_found
 from lora_engine.profile import ModelProfile, Target, TensorInfo, is_bias, trained_in_place
 from lora_engine.registry import VARIANTS
 
@@ -49,11 +49,11 @@ def tensor_table(profile: ModelProfile, lora: LoraConfig | None = None) -> list[
 
 def filtered(rows: Iterable[TensorRow], text: str) -> list[TensorRow]:
     """The rows whose name has ``text`` in it, or a match for it as a regular expression."""
+    low = text.lower()
     try:
-        pattern = re.compile(text, re.IGNORECASE)
-    except re.error:
-        pattern = re.compile(re.escape(text), re.IGNORECASE)
-    return [row for row in rows if text.lower() in row.name.lower() or pattern.search(row.name)]
+        return [row for row in rows if low in row.name.lower() or is_found(text, row.name)]
+    except ValueError:
+        return [row for row in rows if low in row.name.lower()]
 
 
 def _injected(profile: ModelProfile, lora: LoraConfig) -> Iterator[TensorRow]:

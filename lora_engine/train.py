@@ -106,7 +106,8 @@ def train(
     scheduler = make_scheduler(optimizer, config, plan.total_steps)
     checkpoint = out_dir / "checkpoint"
     parts = model, optimizer, scheduler
-    found = load_checkpoint(checkpoint, *parts, work.fingerprint) if resume else None
+    basis = work.fingerprint, config.to_json()
+    found = load_checkpoint(checkpoint, *parts, *basis) if resume else None
     state = found or RunState()
 
     def tell(phase: Phase, message: str = "", eval_loss: float | None = None) -> None:
@@ -165,14 +166,14 @@ def train(
         if is_last or state.step % evaluate_every == 0:
             evaluate()
         if is_last or time.monotonic() - saved_at > checkpoint_seconds:
-            save_checkpoint(checkpoint, *parts, state, work.fingerprint)
+            save_checkpoint(checkpoint, *parts, state, *basis)
             saved_at = time.monotonic()
 
     if state.step == 0:
         return TrainResult(None, {}, stopped)
     tell("saving", "Saving the adapter")
     if stopped:
-        save_checkpoint(checkpoint, *parts, state, work.fingerprint)
+        save_checkpoint(checkpoint, *parts, state, *basis)
         if state.eval_losses and state.eval_losses[-1][0] != state.step:
             evaluate()
     metrics = collect_metrics(model, counts, work, state, plan, place)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from lora_engine.finite import finite
 from lora_engine.progress import Progress
 
 Run = Callable[[argparse.Namespace], None]
+NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)
+"""A number and no option; argparse by itself takes -1e-1 for one."""
 
 
 class Parsers:
@@ -36,6 +39,7 @@ class Parsers:
             description=more or f"{what[0].upper()}{what[1:]}.",
         )
         made.set_defaults(command=run)
+        made._negative_number_matcher = NEGATIVE
         return made
 
 

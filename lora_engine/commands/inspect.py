@@ -9,9 +9,11 @@ from lora_engine.commands.common import Parsers, gives_json, say, say_json
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.counts import ParameterCount, count_parameters
 from lora_engine.errors import SettingsError
-from lora_engine.profile import ModelProfile
+from lora_engine.profile import ALL_LINEAR, ModelProfile
 from lora_engine.registry import SWITCHES
 from lora_engine.table import TensorRow, filtered, tensor_table
+
+MOST_LABELS = 100_000
 
 
 def add(parsers: Parsers) -> None:
@@ -76,14 +78,19 @@ def add(parsers: Parsers) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    if options.labels < 2:
-        raise SettingsError("labels", f"labels must be at least 2, but is {options.labels}.")
+    if not 2 <= options.labels <= MOST_LABELS:
+        raise SettingsError(
+            "labels", f"labels must be from 2 to {MOST_LABELS:,}, but is {options.labels}."
+        )
     profile = _profile(options)
     if options.config:
         lora = TrainConfig.read(options.config, {"base_model": options.model}).lora
     else:
         names = ("r", "target_modules", "bias", "modules_to_save", *SWITCHES)
-        lora = LoraConfig.parse({name: getattr(options, name) for name in names})
+        given = {name: getattr(options, name) for name in names}
+        if given["target_modules"] == [ALL_LINEAR]:
+            given["target_modules"] = ALL_LINEAR
+        lora = LoraConfig.parse(given)
     if options.tensors:
         rows = filtered(tensor_table(profile, lora if options.after else None), options.filter)
         _say_tensors(rows, options.json)

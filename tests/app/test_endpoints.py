@@ -198,6 +198,28 @@ def test_the_zip_is_given_and_keeps_its_content(
     assert given.read_bytes() == original.read_bytes()
 
 
+def test_a_job_id_is_a_whole_number(client: Client, job_id: int) -> None:
+    for endpoint in ("/job", "/download_adapter", "/cancel_job", "/resume_job"):
+        for odd in (job_id + 0.4, True, "abc", [job_id], "1_0", None):
+            with pytest.raises(AppError, match="A job id is a whole number"):
+                call(client, endpoint, odd)
+        for unknown in (10**20, 2**63, -1, 0):
+            with pytest.raises(AppError, match="There is no"):
+                call(client, endpoint, unknown)
+
+
+def test_text_must_be_text(client: Client, job_id: int) -> None:
+    calls: list[tuple[Any, ...]] = [
+        ("/set_roles", 5, {"text": "question"}),
+        ("/count_parameters", 5),
+        ("/parameter_table", "smollm2-135m-instruct", "", 5),
+        ("/compare", job_id, ["x"]),
+    ]
+    for endpoint, *arguments in calls:
+        with pytest.raises(AppError, match="must be text, but is"):
+            call(client, endpoint, *arguments)
+
+
 def test_unknown_jobs_are_a_sentence(client: Client) -> None:
     for name in ("/job", "/cancel_job", "/resume_job", "/download_adapter"):
         with pytest.raises(AppError, match="There is no run 987654"):

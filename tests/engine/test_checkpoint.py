@@ -33,10 +33,10 @@ class Training:
         self.parts = model, optimizer, make_scheduler(optimizer, config, 10)
 
     def save(self, step: int) -> None:
-        save_checkpoint(self.folder, *self.parts, RunState(step=step), "rows")
+        save_checkpoint(self.folder, *self.parts, RunState(step=step), "rows", {})
 
     def step(self) -> int | None:
-        found = load_checkpoint(self.folder, *self.parts, "rows")
+        found = load_checkpoint(self.folder, *self.parts, "rows", {})
         return found and found.step
 
 

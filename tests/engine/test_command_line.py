@@ -47,6 +47,26 @@ def test_inspect(model_folder: Path, home: Path, capsys: Any) -> None:
     assert "gate_proj" in table
 
 
+def test_inspect_every_linear_layer(model_folder: Path, home: Path, capsys: Any) -> None:
+    command = ["inspect", "--model", str(model_folder), "--data-dir", str(home), "--json"]
+    assert main([*command, "--target-modules", "all-linear"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    chosen = {m["name"] for m in found["by_module"] if m["trainable"]}
+    assert chosen >= {"q_proj", "o_proj", "gate_proj", "down_proj"}
+
+
+def test_an_adapter_of_a_model_beside_the_settings_is_used_from_elsewhere(
+    trained: Path, model_folder: Path, home: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    settings = trained / "adapter" / "train_config.json"
+    values = json.loads(settings.read_text())
+    settings.write_text(json.dumps(values | {"base_model": model_folder.name}))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    command = ["check", "--adapter", str(trained / "adapter"), "--data-dir", str(home)]
+    assert main(command) == 0, capsys.readouterr().err
+
+
 def test_starter_counts_need_no_download(tmp_path: Path, capsys: Any) -> None:
     home = tmp_path / "empty"
     command = ["inspect", "--model", "smollm2-135m-instruct", "--data-dir", str(home), "--json"]
@@ -99,7 +119,9 @@ A, B = "ADAPTER", "OTHER"
 BAD: list[tuple[list[str], str]] = [
     (["inspect", "--model", "/nowhere"], "no folder"),
     (["inspect", "--model", "smollm2-135m-instruct", "--r", "0"], "r must be at least 1"),
-    (["inspect", "--model", "all-minilm-l6-v2", "--labels", "1"], "labels must be at least 2"),
+    (["inspect", "--model", "all-minilm-l6-v2", "--labels", "1"], "labels must be from 2"),
+    (["inspect", "--model", "all-minilm-l6-v2", "--labels", "99999999999"], "to 100,000, but is"),
+    (["inspect", "--model", "smollm2-135m-instruct", "--r", "9999"], "at most 1,024"),
     (["inspect", "--model", "all-minilm-l6-v2", "--config", "/no.json"], "cannot be read"),
     (["train", "/nowhere.json", "--out", "x"], "cannot be read"),
     (["compare", "--adapter", "/nowhere.zip", "--prompt", "x"], "no adapter at /nowhere.zip"),
@@ -107,6 +129,8 @@ BAD: list[tuple[list[str], str]] = [
     (["compare", "--adapter", A, "--prompt", "x", "--strength", "nan"], "from 0 to 1.5"),
     (["compare", "--adapter", A, "--prompt", "x", "--max-new-tokens", "0"], "at least 1"),
     (["compare", "--adapter", A, "--prompt", "x", "--device", "tpu"], "no device named 'tpu'"),
+    (["compare", "--adapter", A, "--prompt", "x", "--device", "meta"], "no device named 'meta'"),
+    (["compare", "--adapter", A, "--prompt", "a\udcff"], "not UTF-8 text"),
     (["compare", "--adapter", B, "--prompt", "x"], "names no base model"),
     (["check", "--adapter", __file__], "neither a folder nor a zip"),
     (["check", "--adapter", A, "--base-model", "no-one/no-model"], "cannot be reached"),
@@ -114,11 +138,18 @@ BAD: list[tuple[list[str], str]] = [
     (["shrink", "--adapter", A, "--r", "4", "--out", "x"], "from 1 to 3"),
     (["shrink", "--adapter", A, "--r", "2", "--out", A], "is not empty"),
     (["shrink", "--adapter", A, "--r", "2", "--out", f"{__file__}/x"], "test_command_line.py: "),
+    (["shrink", "--adapter", A, "--r", "2", "--out", "x", "--device", "tpu"], "no device named"),
+    (["combine", "--adapters", A, A, "--weights", "1", "-1e300", "--out", "x"], "to 1000"),
+    (["combine", "--adapters", A, A, "--weights", "-1e-1", "nan", "--out", "x"], "to 1000"),
     (["combine", "--adapters", A, "--weights", "1", "--out", "x"], "at least two"),
     (["combine", "--adapters", A, B, "--weights", "1", "--out", "x"], "1 weights"),
     (["combine", "--adapters", A, B, "--weights", "1", "1", "--out", "x"], "64×64"),
     (["export", "--adapter", A, "--format", "gguf", "--out", __file__], "exists"),
     (["export", "--adapter", A, "--format", "merged", "--out", __file__], "is there already"),
+    *(
+        (["export", "--adapter", A, "--format", "merged", "--out", "x", "--max-shard-size", size],
+         "is no size") for size in ("nanGB", "0GB", "1e-1GB", "GB", "5")
+    ),
 ]  # fmt: skip
 
 

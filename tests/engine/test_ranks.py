@@ -6,8 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from lora_engine import adapter as adapter_files
+from lora_engine.errors import AdapterError
 from lora_engine.pairs import Pair, pairs_of
 from lora_engine.ranks import rank_report
 from tests import tiny
@@ -118,3 +120,14 @@ def test_an_untrained_adapter_learned_nothing(tmp_path: Path) -> None:
     report = rank_report(make(tmp_path / "a", tiny.llama(), size=0))
     assert (report.rank_90, report.kept) == (0, ())
     assert "nothing was learned" in report.sentence
+
+
+def test_an_adapter_of_values_that_are_no_numbers_is_told(tmp_path: Path) -> None:
+    path = make(tmp_path / "adapter", tiny.llama(), "some/base")
+    weights = path / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    name = sorted(tensors)[0]
+    save_file(tensors | {name: tensors[name] * float("nan")}, weights)
+    with pytest.raises(AdapterError, match="holds values that are no numbers, in ") as refused:
+        rank_report(path)
+    assert "\n" not in str(refused.value)

@@ -154,13 +154,21 @@ def test_resume_refuses_other_rows_behind_the_same_path(
     assert run("out", resume=True, dataset=str(changing)).metrics["stopped"] is False
 
 
+def test_resume_refuses_settings_that_the_run_did_not_begin_with(run: Runs) -> None:
+    run("out", stop_at=4)
+    with pytest.raises(SettingsError, match=r"\(learning_rate, weight_decay\)") as refused:
+        run("out", resume=True, learning_rate=1e-5, weight_decay=0.1)
+    assert refused.value.field == "learning_rate"
+    assert run("out", resume=True, max_steps=6).metrics["steps"] == 6
+
+
 def test_a_checkpoint_from_before_rows_were_compared_is_gone_on_from(
     run: Runs, tmp_path: Path
 ) -> None:
     run("out", stop_at=4)
     state = tmp_path / "out" / "checkpoint" / "state.pt"
     contents = torch.load(state, weights_only=True)
-    del contents["data"]
+    del contents["data"], contents["settings"]
     torch.save(contents, state)
     run("out", resume=True)
     assert min(r.step for r in run.reports if r.phase == "training") == 5
