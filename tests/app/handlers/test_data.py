@@ -130,3 +130,16 @@ def test_a_long_file_that_fails_gives_the_place_back(
             shown |= step
     assert "numbers.csv" in shown[page.data.summary]
     assert shown[page.data.actions]["visible"]
+
+
+def test_the_last_choice_of_columns_counts_even_while_an_earlier_one_is_checked(
+    page: Page,
+) -> None:
+    tab = page.data
+    blocks = tab.shape
+    while blocks.parent is not None:
+        blocks = blocks.parent
+    for control in (tab.shape, *tab.columns.values()):
+        [event] = [fn for fn in blocks.fns.values() if (control._id, "input") in fn.targets]
+        assert event.trigger_mode == "always_last"
+        assert event.concurrency_id == "roles"
