@@ -10,6 +10,7 @@ from lora_engine import catalog
 from lora_engine.adapter_config import read_settings
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.counts import count_parameters
+from lora_engine.data.roles import check_roles
 from lora_engine.errors import DataError, ModelError, SettingsError
 from lora_engine.extras import check_extras
 
@@ -37,7 +38,12 @@ def start_training(services: Services, config: TrainConfig, name: str = "") -> J
     check_here(services, config)
     if not catalog.is_starter(config.base_model):
         catalog.remember(config.base_model, services.home)
-    if config.roles is None:
+    if config.roles is not None:
+        try:
+            check_roles(config.roles, dataset.columns)
+        except DataError as error:
+            raise SettingsError("roles", str(error)) from None
+    else:
         config = config.model_copy(update={"roles": dataset.roles})
     return services.store.enqueue(config, name.strip() or dataset.name)
 

@@ -3,7 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from lora_engine.data.conversation import BadRowError, Turns, read_conversation, read_history
+from lora_engine.data.conversation import (
+    BadRowError,
+    Turns,
+    read_conversation,
+    read_history,
+    read_question_and_answer,
+)
 from lora_engine.data.labels import LONGEST_LABEL
 from lora_engine.data.nouns import Problem, Sample, Turn
 from lora_engine.data.rowfile import Batch
@@ -137,7 +143,11 @@ class _Cells:
 def _pair(find: _Cells) -> Callable[[Cells], Turns]:
     def read(cells: Cells) -> Turns:
         prompt, answer = find.needed("prompt", cells), find.needed("completion", cells)
-        return (*find.system(cells), ("user", prompt), ("assistant", answer))
+        turns = read_question_and_answer(prompt, answer) or (
+            ("user", prompt),
+            ("assistant", answer),
+        )
+        return turns if turns[0][0] == "system" else (*find.system(cells), *turns)
 
     return read
 

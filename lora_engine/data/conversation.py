@@ -51,9 +51,36 @@ def read_conversation(cell: str) -> Turns:
     Raises:
         BadRowError: it cannot be read or holds nothing that an assistant learns.
     """
-    turns = tuple(
+    return _learnable(_turns(cell))
+
+
+def read_question_and_answer(prompt: str, answer: str) -> Turns | None:
+    """The turns of a row whose question or answer is a list of turns, as in TRL's conversational
+    data sets; the answer may be the whole conversation (``chosen``, of preferences).
+
+    None where both are plain text.
+
+    Raises:
+        BadRowError: as ``read_conversation``.
+    """
+    in_turns = is_conversation(prompt), is_conversation(answer)
+    if not any(in_turns):
+        return None
+    said = _turns(answer) if in_turns[1] else (("assistant", answer),)
+    if any(role == "user" for role, _ in said):
+        return _learnable(said)
+    asked = _turns(prompt) if in_turns[0] else (("user", prompt),)
+    return _learnable((*asked, *said))
+
+
+def _turns(cell: str) -> Turns:
+    return tuple(
         _turn(turn, number) for number, turn in enumerate(_list_of_turns(_parse(cell)), start=1)
     )
+
+
+def _learnable(turns: Turns) -> Turns:
+    """The turns, if an assistant learns from them; raises BadRowError."""
     if not turns:
         raise BadRowError("empty", "has a conversation without turns")
     if all(role != "assistant" for role, _ in turns):
@@ -71,7 +98,7 @@ def read_history(cell: str) -> Turns:
     """
     pairs = _list_of_turns(_parse(cell))
     if all(isinstance(pair, dict) for pair in pairs):
-        return tuple(_turn(turn, number) for number, turn in enumerate(pairs, start=1))
+        return _turns(cell)
     turns: list[tuple[str, str]] = []
     for pair in pairs:
         match pair:

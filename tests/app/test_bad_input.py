@@ -58,6 +58,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "unknown setting": ({"rank": 8}, "no setting named 'rank'"),
     "epochs as a word": ({"epochs": "many"}, "epochs must be a number"),
     "length 0": ({"max_length": 0}, "max_length must be at least"),
+    "roles of no column": ({"roles": {"prompt": "nose"}}, "no column named “nose”"),
     "not JSON": ("{", "not valid JSON"),
     "a list": ([1], "JSON object"),
 }

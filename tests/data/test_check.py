@@ -1,5 +1,6 @@
 """Rows become samples, or problems that say the line and the reason."""
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -27,6 +28,21 @@ def test_question_and_answer_are_two_turns_as_they_stand() -> None:
         line=2,
         messages=(Turn(role="user", content=" Hi\n"), Turn(role="assistant", content="Hello ")),
     )
+
+
+def test_question_and_answer_may_be_lists_of_turns() -> None:
+    def turns(*said: tuple[str, str]) -> str:
+        return json.dumps([{"role": role, "content": content} for role, content in said])
+
+    system, asked, told = ("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello")
+    roles = ("prompt", "completion")
+    (row,) = check(roles, (turns(system, asked), turns(told)))
+    assert said(row) == [system, asked, told]
+    for cells in (("Hi", turns(told)), ("Hi", turns(asked, told)), (turns(asked), "Hello")):
+        (row,) = check(roles, cells)
+        assert said(row) == [asked, told]
+    (row,) = check(roles, ("Hi", turns(system)))
+    assert isinstance(row, Problem)
 
 
 def test_a_system_text_comes_first_where_there_is_one() -> None:
