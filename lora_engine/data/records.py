@@ -53,6 +53,8 @@ class Records:
         """Lines that were taken as they stand because of a stray quote."""
         self.first_stray = 0
         """The first of these lines; 0 where there is none."""
+        self.doubtful: tuple[int, int] | None = None
+        """First and last line of a record of which each line could be one by itself."""
         self.ended_inside = False
         """Whether the last record was still open where the lines ended."""
 
@@ -80,6 +82,8 @@ class Records:
             taken = len(self._taken)
             if taken > 1 and self._swallowed(cells):
                 raise _StrayQuoteError
+            if taken > 1 and self.doubtful is None and self._could_be_apart():
+                self.doubtful = self._number, self._number + taken - 1
             yield self._number, cells
             self._number += taken
             self._taken.clear()
@@ -109,6 +113,12 @@ class Records:
         if not self.width or len(cells) == self.width:
             return False
         return len(self._dialect.split(self._taken[0])) == self.width
+
+    def _could_be_apart(self) -> bool:
+        """Whether each line of a record, too, has as many cells as there are columns."""
+        return self.width > 1 and all(
+            len(self._dialect.split(line)) == self.width for line in self._taken
+        )
 
     def _first_line_as_it_stands(self) -> tuple[int, list[str]]:
         first, *rest = self._taken

@@ -46,6 +46,8 @@ def read_table(lines: Lines, layout: Layout) -> Source:
     rows: Iterator[Row] = _rows(numbered, len(columns), lines.charset.lossy, plain)
     if delimiter in MARKS_THAT_QUOTES_HIDE:
         rows = chain(rows, _stray_quotes(records, layout, notes))
+    elif layout.dialect.quoted:
+        rows = chain(rows, _doubtful(records, notes))
     return Source(
         format="text" if plain else "tsv" if delimiter == "\t" else "csv",
         encoding=lines.charset.encoding,
@@ -72,6 +74,17 @@ def _stray_quotes(records: Records, layout: Layout, notes: list[str]) -> Iterato
         notes.append(
             f"Line {records.first_stray} has a quotation mark that does not enclose a whole cell"
             f"{more}; it is read as it stands, so look at that line."
+        )
+
+
+def _doubtful(records: Records, notes: list[str]) -> Iterator[Row]:
+    """No row; asked for one when all are read, it notes lines that may be rows of their own."""
+    yield from ()
+    if records.doubtful:
+        first, last = records.doubtful
+        notes.append(
+            f"Lines {first} to {last} are read as one row, since a pair of quotation marks "
+            "encloses what is between; if each of them is a row, take these marks away."
         )
 
 

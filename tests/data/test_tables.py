@@ -30,6 +30,16 @@ def test_a_first_line_that_says_the_delimiter_is_no_row(tmp_path: Path) -> None:
     assert rows == [Row(3, ["Hi, you", "Hello, me, and all"])]
 
 
+def test_lines_that_a_quotation_may_have_joined_are_told(tmp_path: Path) -> None:
+    lines = ['"I came.\t0', "I saw.\t1", 'I conquered."\t0', "So he said.\t1"]
+    source, rows = read(tmp_path, "\n".join(["sentence\tlabel", *lines]) + "\n", "x.tsv")
+    assert [row.line for row in rows] == [2, 5]
+    [note] = source.notes
+    assert note.startswith("Lines 2 to 4 are read as one row")
+    source, rows = read(tmp_path, 'sentence\tlabel\n"one\ntwo"\t0\nthree\t1\n', "x.tsv")
+    assert ([row.line for row in rows], source.notes) == ([2, 4], [])
+
+
 def test_a_ragged_line_is_a_problem_and_shifts_nothing(tmp_path: Path) -> None:
     _, rows = read(tmp_path, "prompt,completion\na,b\nc\nd,e,f\ng,h\n")
     assert [row.cells for row in rows] == [["a", "b"], (), (), ["g", "h"]]
@@ -118,7 +128,7 @@ def test_unbalanced_quotes_of_a_real_file_cost_no_row(real_data: Path) -> None:
         ('q,a\n"a, b",c\n"d,e\n"f,e\n"f, g",h\n', "(and so have 1 more)"),
         ('q,a\na,b\n"d,e\nf,g\n', "Line 3 has a quotation mark"),
         ('q,a\n"a, b",c\n"d ""e""",f\n', ""),
-        ('q\ta\na\tb\n"d\te\nf"\tg\n', ""),
+        ('q\ta\na\tb\n"d\te\nf"\tg\n', "Lines 3 to 4 are read as one row"),
     ],
 )
 def test_a_quote_that_is_never_closed_is_told_once(tmp_path: Path, text: str, said: str) -> None:
