@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lora_engine.commands.common import Parsers, say, takes_device, tell
 from lora_engine.config import TrainConfig
+from lora_engine.errors import AdapterError
 from lora_engine.progress import Progress
 
 
@@ -46,6 +47,10 @@ def _train(options: argparse.Namespace) -> None:
     given["quantization"] = "nf4" if options.use_4bit else None
     replaced = {name: value for name, value in given.items() if value is not None}
     config = TrainConfig.read(options.config, replaced)
+    if not options.resume and (options.out / "adapter.zip").exists():
+        raise AdapterError(
+            f"{options.out} has an adapter already: choose a new folder, or --resume to go on."
+        )
     from lora_engine.outcome import told_scores
     from lora_engine.train import train
 

@@ -28,8 +28,11 @@ def trained(model_folder: Path, data_file: Path, home: Path, tmp_path: Path, cap
     settings |= {"learning_rate": 0.05, "batch_size": 4, "precision": "fp32"}
     config.write_text(json.dumps(settings))
     out = tmp_path / "out"
-    assert main(["train", str(config), "--out", str(out), "--data-dir", str(home)]) == 0
+    command = ["train", str(config), "--out", str(out), "--data-dir", str(home)]
+    assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert main(command) == 1
+    assert "has an adapter already" in capsys.readouterr().err
     progress = [Progress.model_validate_json(line) for line in lines]
     assert progress[-1].step == progress[-1].total_steps == 6
     return out
