@@ -10,10 +10,13 @@ from app.fields import BY_NAME, FIELDS, PATTERN, TARGETS, applies
 from app.html import plural
 from app.wording import train as words
 from lora_engine.config import TrainConfig
+from lora_engine.data.nouns import Dataset
 from lora_engine.errors import SettingsError
 
 FEW_ROWS = 20
 FEW_UPDATES = 20
+CHARACTERS_A_TOKEN = 4
+"""Of English text, roughly; of Chinese there are fewer."""
 """Fewer than these hardly change a model; the preset “Quick look” has just so many updates."""
 Values = dict[str, Any]
 """Dotted setting name → value, as in ``lora.r``."""
@@ -116,6 +119,15 @@ def estimate(config: TrainConfig, rows: int) -> Estimate:
     planned = max(1, math.ceil(config.epochs * per_epoch))
     updates = min(planned, config.max_steps) if config.max_steps else planned
     return Estimate(train, validation, per_update, per_epoch, planned, updates)
+
+
+def pieces(config: TrainConfig, dataset: Dataset) -> int:
+    """Rows as the engine counts them: plain text that is too long is learned in several, and how
+    many is known roughly before its tokens are counted."""
+    if dataset.task != "text":
+        return dataset.rows
+    tokens = dataset.characters / CHARACTERS_A_TOKEN
+    return max(dataset.rows, math.ceil(tokens / config.max_length))
 
 
 def estimate_sentence(config: TrainConfig, rows: int) -> str:

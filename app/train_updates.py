@@ -176,12 +176,16 @@ class TrainUpdates:
 
     def _estimate(self, config: TrainConfig, dataset: str) -> str:
         try:
-            rows = self.services.library.get(dataset).rows if dataset else 0
+            kept = self.services.library.get(dataset) if dataset else None
         except DataError:
-            rows = 0
-        if not rows:
+            kept = None
+        if kept is None or not kept.rows:
             return ""
+        rows = train_form.pieces(config, kept)
         sentence = train_form.estimate_sentence(config, rows)
+        if rows > kept.rows:
+            cut = words.ESTIMATE_PIECES.format(length=config.max_length, pieces=f"{rows:,}")
+            sentence = f"{cut} {sentence}"
         warning = train_form.estimate_warning(config, rows)
         return (
             f'<div class="estimate"><h3>{text(words.ESTIMATE_TITLE)}</h3>{muted(sentence)}'

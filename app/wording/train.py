@@ -304,6 +304,9 @@ SCALING_ROOT = "Scaling α / √r"
 
 ESTIMATE_TITLE = "This run"
 ESTIMATE = "{epochs} of {each} ({rows} in batches of {batch}) = {updates}"
+ESTIMATE_PIECES = (
+    "Long texts are learned in pieces of {length} tokens, here about {pieces}, which count as rows."
+)
 ESTIMATE_LIMITED = "stopped after {updates}"
 ESTIMATE_VALIDATION = "{validation} held back to measure"
 ESTIMATE_FEW_ROWS = (

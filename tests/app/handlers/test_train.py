@@ -1,5 +1,6 @@
 """The handlers of the train tab, without a browser: what each event changes."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,21 @@ def test_counts_follow_the_form(page: Page, dataset_id: str) -> None:
     remembered = changes[page.memory.form]
     assert remembered["lora.r"] == 8
     assert remembered["base_model"] == STARTER
+
+
+def test_long_texts_are_estimated_by_their_pieces(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "story.txt"
+    path.write_text("\n".join(f"{number} and {'so it went on ' * 400}" for number in range(20)))
+    train = page.train
+    story = page.services.library.add(path)
+    page.services.profile(STARTER)
+    changes = train.recount(True, "", story.dataset_id, STARTER, *form(page, max_length=128))
+    pieces = math.ceil(story.characters / 4 / 128)
+    assert pieces > 20 * 10
+    assert f"in pieces of 128 tokens, here about {pieces}" in changes[train.layout.estimate]
+    changes = train.recount(True, "", story.dataset_id, STARTER, *form(page, max_length=8192))
+    assert "pieces" not in changes[train.layout.estimate]
+    assert "18 rows" in changes[train.layout.estimate]
 
 
 def test_a_bad_value_is_said_next_to_its_field_only(page: Page, dataset_id: str) -> None:
