@@ -1,13 +1,14 @@
 """A real browser on the real page, with the real worker behind it."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.app.conftest import make_table
 from tests.app.serving import running_page, running_worker
@@ -17,6 +18,7 @@ CHROMIUM_OPTIONS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+BROKEN_OFF = re.compile("AbortError|errored out")
 WIDE = {"width": 1280, "height": 900}
 NARROW = {"width": 390, "height": 844}
 
@@ -76,6 +78,8 @@ class Watched:
         self.browser = browser
         self.address = address
         self.troubles: list[str] = []
+        self.broken_off: dict[Page, list[str]] = {}
+        """What Gradio says of requests that were broken off; a reload does that, and forgets it."""
         self.context = browser.new_context(
             viewport=WIDE,
             accept_downloads=True,
@@ -87,19 +91,21 @@ class Watched:
         """A page of the same person: what the browser remembers is shared."""
         page = self.context.new_page()
         page.on("pageerror", lambda error: self.troubles.append(f"error on the page: {error}"))
-        page.on(
-            "console",
-            lambda message: (
-                self.troubles.append(f"console: {message.text}")
-                if message.type == "error"
-                else None
-            ),
-        )
+        page.on("console", lambda message: self._hear(page, message))
+        page.on("domcontentloaded", lambda loaded: self.broken_off.pop(loaded, None))
         page.on("dialog", lambda dialog: self.troubles.append(f"dialog: {dialog.message}"))
         page.on("request", lambda request: self._check_address(request.url))
         page.goto(self.address)
         page.wait_for_function("window.workbenchRestored")
         return page
+
+    def _hear(self, page: Page, message: ConsoleMessage) -> None:
+        if message.type != "error":
+            return
+        if BROKEN_OFF.search(message.text):
+            self.broken_off.setdefault(page, []).append(message.text)
+        else:
+            self.troubles.append(f"console: {message.text}")
 
     def _check_address(self, url: str) -> None:
         if not url.startswith((self.address, "data:", "blob:")):
@@ -110,6 +116,7 @@ class Watched:
 def watched(browser: Browser, workshop: Workshop) -> Iterator[Watched]:
     watched = Watched(browser, workshop.address)
     yield watched
+    assert watched.broken_off == {}
     watched.context.close()
     assert watched.troubles == []
 
