@@ -133,7 +133,10 @@ class Endpoints:
         return [row._asdict() for row in rows if _text(name, "name") in row.name]
 
     def start_training(self, dataset_id: str, base_model: str, settings: Json | str = "") -> int:
-        """Put a run into the queue; ``settings`` is any part of a TrainConfig. Gives the job id."""
+        """Put a run into the queue; ``settings`` is any part of a TrainConfig. Gives the job id.
+
+        Settings saved from another run may name a model and data: the arguments count.
+        """
         values = json_object(settings, "settings")
         config = TrainConfig.parse(values | {"base_model": base_model, "dataset": dataset_id})
         return start_training(self.services, config).id

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from lora_engine.data.by_column import rows_by_column
 from lora_engine.data.charset import HALF_CHARACTERS, has_half_characters
 from lora_engine.data.lines import READ_ERROR, Lines, Row, empty_lines
 from lora_engine.data.nouns import ProblemKind
@@ -64,7 +65,7 @@ def json_list(lines: Lines) -> Iterator[Value]:
 
 
 def json_object(lines: Lines) -> Iterator[Value]:
-    """The rows of ``{"data": [{…}, …]}``, or one row where the object holds no such list.
+    """The rows of ``{"data": [{…}, …]}`` or of columns; else the object is one row.
 
     Raises:
         DataError: the text is not one valid JSON object.
@@ -78,13 +79,17 @@ def json_object(lines: Lines) -> Iterator[Value]:
             f"There is something after the end of the JSON object in line {whole.line()}; "
             "write one object on each line, or all objects as one list."
         )
-    place = _place_of_rows(value, raw)
-    if place is None:
-        yield _value(first_line, value, raw, lines.charset.lossy)
-    else:
+    lossy = lines.charset.lossy
+    if (place := _place_of_rows(value, raw)) is not None:
         rest = io.StringIO(raw[place:], newline="")
         line = first_line + raw.count("\n", 0, place)
-        yield from _elements(_Window(rest.read, line), lines.charset.lossy)
+        yield from _elements(_Window(rest.read, line), lossy)
+    elif rows := rows_by_column(value):
+        for row in rows:  # which have no text of their own
+            text = json.dumps(row).replace(r"\ufffd", READ_ERROR)
+            yield _value(first_line, row, text, lossy)
+    else:
+        yield _value(first_line, value, raw, lossy)
 
 
 def _elements(text: "_Window", lossy: bool) -> Iterator[Value]:

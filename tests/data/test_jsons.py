@@ -29,6 +29,50 @@ def test_values_of_all_kinds_become_cells(tmp_path: Path) -> None:
     assert rows[2].cells == [None] * 7 + ["late"]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"question": ["a", "b"], "label": [1, None]},
+        {"question": {"0": "a", "7": "b"}, "label": {"0": 1, "7": None}},
+        {"columns": ["question", "label"], "index": [0, 7], "data": [["a", 1], ["b", None]]},
+    ],
+    ids=["lists", "pandas", "split"],
+)
+def test_a_table_by_column_is_read_row_by_row(tmp_path: Path, value: dict[str, object]) -> None:
+    for indent in (None, 2):
+        columns, rows = read(tmp_path, json.dumps(value, indent=indent), "x.json")
+        assert columns == ["question", "label"]
+        assert rows == [Row(1, ["a", "1"]), Row(2, ["b", None])]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"question": "a", "history": [["b", "c"]]},
+        {"question": ["a", "b"], "label": [1]},
+        {"messages": [{"role": "user", "content": "a"}]},
+        {"input": {"city": "Bath"}, "output": {"city": "Bath"}},
+        {"columns": ["a", "b"], "data": [[1]]},
+        {"a": {}, "b": {}},
+    ],
+)
+def test_an_object_that_is_no_table_is_one_row(tmp_path: Path, value: dict[str, object]) -> None:
+    columns, rows = read(tmp_path, json.dumps(value), "x.json")
+    assert columns == list(value)
+    assert len(rows) == 1
+
+
+def test_bad_cells_of_a_table_by_column_are_told_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    cells = ["é", "half", "broken @ here"] + ["日本語"] * 40
+    text = json.dumps({"text": cells}, ensure_ascii=False).replace("half", "\\ud83d")
+    path.write_bytes(text.encode().replace(b"@", b"\xff"))
+    with open_source(path) as source:
+        problems = {row.line: row.problem for row in source.rows if row.problem}
+    assert {line: kind for line, (kind, _) in problems.items()} == {2: "broken", 3: "broken"}
+    assert "encoding" in problems[3][1]
+
+
 def test_a_number_that_is_none_is_a_missing_value(tmp_path: Path) -> None:
     _, rows = read(tmp_path, '{"a": NaN, "b": Infinity, "c": 1}\n', "x.jsonl")
     assert rows[0].cells == [None, None, "1"]
