@@ -133,11 +133,13 @@ class AfterPanel:
         if job is None:
             return {self.panel: gr.update(visible=False)}
         has_pairs = job.config.lora.method == "lora"
-        hint = words.EXPORT_HINT if has_pairs else words.EXPORT_HINT_WHOLE
+        can_be_gguf = making.can_be_gguf(job)
+        hint = words.EXPORT_HINT if can_be_gguf else words.EXPORT_HINT_MERGED
+        hint = hint if has_pairs else words.EXPORT_HINT_WHOLE
         return {
             self.ranks_box: gr.update(visible=has_pairs),
-            self.sum_box: gr.update(visible=has_pairs),
-            self.gguf: gr.update(visible=has_pairs),
+            self.sum_box: gr.update(visible=making.can_be_added(job)),
+            self.gguf: gr.update(visible=can_be_gguf),
             self.export_title: heading(words.EXPORT_TITLE, hint),
             self.panel: gr.update(visible=self._has_ended(job)),
             **dict.fromkeys((self.ranks, *self.exported.values(), *self._places()), ""),

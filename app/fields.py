@@ -96,7 +96,7 @@ FIELDS = (
     Field("lora.galore_update_gap", "method", methods=("galore",)),
     Field("lora.galore_scale", "method", step=0.05, methods=("galore",)),
     Field("optim", "method", "choice", choices=get_args(Optim), methods=BY_ADAMW),
-    Field("start_from", "method", "open", optional=True, methods=PAIRS),
+    Field("start_from", "method", "open", optional=True),
     Field("quantization", "method", "choice", choices=get_args(Quantization), methods=PAIRS),
     Field("lora.init_lora_weights", "method", "choice", choices=STARTS, methods=PAIRS),
     Field("lora.loraplus_lr_ratio", "method", optional=True, methods=PAIRS),

@@ -86,7 +86,7 @@ def combine(
         found["sentence"] = _sum_sentence(jobs, weights, found)
         numbers = ", ".join(str(job.id) for job in jobs)
         origin = words.ORIGIN_COMBINED.format(jobs=numbers)
-        metrics = {"origin": origin, "sentence": found["sentence"]}
+        metrics = {**_kept(jobs[0]), "origin": origin, "sentence": found["sentence"]}
         name = words.COMBINED_NAME.format(jobs=numbers)
         return services.store.add_made(_config_of(jobs[0], out), name, out, metrics), found
 
@@ -94,7 +94,22 @@ def combine(
 def can_be_added(job: Job) -> bool:
     """Whether a run's adapter holds pairs only, which is what can be added up."""
     lora = job.config.lora
-    return lora.method == "lora" and lora.variant == "plain" and lora.bias == "none"
+    alone = lora.bias == "none" and not lora.modules_to_save
+    has_head = _task(job) == "classification"
+    return lora.method == "lora" and lora.variant == "plain" and alone and not has_head
+
+
+def can_be_gguf(job: Job) -> bool:
+    """Whether llama.cpp may take a run's adapter: pairs alone, of a model that writes on."""
+    return can_be_added(job) and _task(job) != "seq2seq"
+
+
+def _task(job: Job) -> str:
+    """What a run learned, or, before it has ended, what its settings tell of that."""
+    asked = job.config.task
+    if asked == "auto" and "label" in (job.config.roles or {}):
+        asked = "classification"
+    return str((job.metrics or {}).get("task") or asked)
 
 
 def _sum_sentence(jobs: Sequence[Job], weights: Sequence[float], found: Json) -> str:

@@ -15,7 +15,7 @@ Metrics = dict[str, Any]
 def result_sentences(metrics: Metrics) -> list[str]:
     """What was learned and what it cost; unknown or missing metrics are passed over."""
     made = [metrics.get("origin") or "", metrics.get("sentence") or ""]
-    sentences = [*made, _learned(metrics), _cost(metrics)]
+    sentences = [*made, _learned(metrics), *_not_learned(metrics), _cost(metrics)]
     if metrics.get("stopped") and metrics.get("steps") and metrics.get("total_steps"):
         stopped = words.RESULT_STOPPED.format(
             steps=f"{metrics['steps']:,}", total=f"{metrics['total_steps']:,}"
@@ -54,6 +54,14 @@ def _training(first: float | None, last: float | None) -> str:
     if first is None or last is None:
         return ""
     return words.RESULT_TRAIN.format(first=loss_text(first), last=loss_text(last))
+
+
+def _not_learned(metrics: Metrics) -> list[str]:
+    """What of the data the model never saw, which no loss tells."""
+    cut, hidden = metrics.get("rows_cut") or 0, metrics.get("answers_not_learned") or 0
+    rows = plural(metrics.get("rows") or 0, "row")
+    said = words.RESULT_CUT.format(cut=f"{cut:,}", rows=rows) if cut else ""
+    return [said, words.RESULT_HIDDEN.format(answers=plural(hidden, "answer")) if hidden else ""]
 
 
 def _cost(metrics: Metrics) -> str:

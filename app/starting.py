@@ -9,10 +9,12 @@ from jobs.job import Job
 from lora_engine import catalog
 from lora_engine.adapter_config import read_settings
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.continued import check_same
 from lora_engine.counts import count_parameters
 from lora_engine.data.roles import check_roles
-from lora_engine.errors import DataError, ModelError, SettingsError
+from lora_engine.errors import AdapterError, DataError, ModelError, SettingsError
 from lora_engine.extras import check_extras
+from lora_engine.profile import ModelProfile
 
 
 def start_training(services: Services, config: TrainConfig, name: str = "") -> Job:
@@ -35,7 +37,7 @@ def start_training(services: Services, config: TrainConfig, name: str = "") -> J
     except ModelError as error:
         raise SettingsError("base_model", str(error)) from None
     count_parameters(fitting.profile, config.lora)
-    check_here(services, config)
+    check_here(services, config, fitting.profile)
     if not catalog.is_starter(config.base_model):
         catalog.remember(config.base_model, services.home)
     if config.roles is not None:
@@ -60,12 +62,12 @@ def goes_on(lora: LoraConfig, adapter: Path) -> LoraConfig:
     return saved.model_copy(update={**own, "init_lora_weights": "kaiming"})
 
 
-def check_here(services: Services, config: TrainConfig) -> None:
-    """Whether this machine has what the settings ask for.
+def check_here(services: Services, config: TrainConfig, profile: ModelProfile | None) -> None:
+    """Whether this machine has what the settings ask for; ``profile`` is the model's, if known.
 
     Raises:
-        SettingsError: a package, an adapter or test data is missing; ``field`` says for which
-            setting.
+        SettingsError: a package, an adapter or test data is missing, or the adapter to start from
+            is another one than the settings mean; ``field`` says for which setting.
     """
     check_extras(config)
     test = config.test_dataset
@@ -74,6 +76,16 @@ def check_here(services: Services, config: TrainConfig) -> None:
             services.library.get(test)
         except DataError as error:
             raise SettingsError("test_dataset", str(error)) from None
-    start = config.start_from
-    if start is not None and not Path(start).expanduser().exists():
-        raise SettingsError("start_from", words.NO_START.format(path=start))
+    if config.start_from is not None:
+        _check_start(Path(config.start_from).expanduser(), config, profile)
+
+
+def _check_start(start: Path, config: TrainConfig, profile: ModelProfile | None) -> None:
+    if not start.exists():
+        raise SettingsError("start_from", words.NO_START.format(path=config.start_from))
+    try:
+        lora = read_settings(start).lora
+        if profile is not None:
+            check_same(lora, config.lora, profile)
+    except AdapterError as error:
+        raise SettingsError("start_from", str(error)) from None

@@ -51,7 +51,7 @@ class TrainUpdates:
             if profile is not None:
                 counts = count_parameters(profile, config.lora)
                 updates[layout.counts] = counts_view.counts_html(counts, config.lora)
-            check_here(self.services, config)
+            check_here(self.services, config, profile)
         except SettingsError as error:
             if error.field == TARGETS and values.get(PATTERN):  # which replaces the boxes
                 error = SettingsError(PATTERN, str(error))
@@ -124,11 +124,11 @@ class TrainUpdates:
             self.layout.fields[TARGETS].control: gr.update(choices=choices, value=values[TARGETS]),
             self.layout.model_notice: muted(counts_view.model_sentence(profile)),
             **self.live(dataset, model, values),
-            **self._open_choices(dataset, values),
+            **self._open_choices(dataset, model, values),
         }
 
-    def _open_choices(self, dataset: str, values: Values) -> Updates:
-        """The data sets to test on and the adapters to go on from, as they are now."""
+    def _open_choices(self, dataset: str, model: str, values: Values) -> Updates:
+        """The data sets to test on and the model's adapters to go on from, as they are now."""
         tests = [
             (each.name, each.dataset_id)
             for each in self.services.library.list()
@@ -138,7 +138,9 @@ class TrainUpdates:
         starts = [
             (f"{job.name} (#{job.id})", str(path))
             for job in store.list()
-            if not job.is_active and (path := store.adapter_zip(job.id)) is not None
+            if job.config.base_model == model
+            and not job.is_active
+            and (path := store.adapter_zip(job.id)) is not None
         ]
         return {
             self.layout.fields[name].control: gr.update(

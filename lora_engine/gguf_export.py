@@ -28,7 +28,7 @@ MODELFILE = """\
 FROM {source}
 ADAPTER ./{adapter}
 """
-INSTEAD = "Export it merged instead (--format merged)."
+INSTEAD = "Export a merged model instead."
 
 
 class GgufReport(BaseModel):

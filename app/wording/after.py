@@ -35,6 +35,10 @@ EXPORT_HINT = (
     "GGUF is for llama.cpp and Ollama: the adapter and a Modelfile. Merged is a whole model with "
     "what was learned inside, for any tool that reads safetensors."
 )
+EXPORT_HINT_MERGED = (
+    "Merged is a whole model with what was learned inside, for any tool that reads safetensors. "
+    "Only plain pairs of a model that writes can be a GGUF file."
+)
 EXPORT_HINT_WHOLE = (
     "This run changed the model's own weights. Merged is a whole model with what was learned "
     "inside, for any tool that reads safetensors."
@@ -65,8 +69,8 @@ COMBINE_NONE_YET = "There is no other finished run on this base model yet."
 COMBINE_SOME = "Choose 2 to {most} runs, and one weight for each."
 COMBINE_BASES = "Only adapters of one base model can be added up, but these are for {bases}."
 COMBINE_MORE = (
-    "“{name}” (run {job}) holds more than low-rank pairs (DoRA or bias vectors), and only pairs "
-    "can be added up: choose another run."
+    "“{name}” (run {job}) holds more than low-rank pairs (DoRA, biases, whole modules or a head), "
+    "and only pairs can be added up: choose another run."
 )
 COMBINED_PART = "{weight} × “{name}” (run {job})"
 COMBINED = "{sum} in rank {r}: {kept} of the sum is kept."

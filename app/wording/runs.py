@@ -108,6 +108,14 @@ RESULT_TRAIN_ONCE = (
     "The training loss was {last} in the only update. No rows were held back, so nothing says how "
     "it does on new ones."
 )
+RESULT_CUT = (
+    "{cut} of {rows} had more tokens than “Maximum length” allows, so their ends were not learned; "
+    "a higher one needs more memory and time."
+)
+RESULT_HIDDEN = (
+    "{answers} in earlier turns could not be learned, because the model's chat format leaves out "
+    "a part of them."
+)
 RESULT_COST = (
     "{steps} over {tokens} tokens; the training alone took {time}, at {speed} tokens/s{memory}."
 )

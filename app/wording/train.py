@@ -162,7 +162,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "neftune_noise_alpha": (
         "NEFTune noise",
         "Noise on the word vectors while training, which often makes chat answers better; 5 is "
-        "usual. Empty means none.",
+        "usual. Empty means none. On a CPU rows are padded with it, which is slower.",
     ),
     "gradient_checkpointing": (
         "Gradient checkpointing",

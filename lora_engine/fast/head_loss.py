@@ -23,20 +23,29 @@ ROWS = 16
 """Positions whose softmax is taken at a time, in float32: they fit in the processor's cache."""
 
 
-def head_loss(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+def head_loss(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, smoothing: float = 0.0
+) -> Tensor:
     """Summed cross-entropy, in nats, of ``hidden @ weight.T + bias`` against ``labels``.
 
     hidden: positions × width, labels: positions; weight: words × width and bias: words are
-    frozen. The softmax is taken in float32.
+    frozen. ``smoothing`` is the share of the target that is spread over all words (Szegedy et al.
+    2015, https://arxiv.org/abs/1512.00567, section 7). The softmax is taken in float32.
     """
-    loss: Tensor = _HeadLoss.apply(hidden, weight, bias, labels)  # type: ignore[no-untyped-call]
+    arguments = hidden, weight, bias, labels, smoothing
+    loss: Tensor = _HeadLoss.apply(*arguments)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        smoothing: float,
     ) -> Tensor:
         wanted = hidden.requires_grad
         gradient = torch.empty_like(hidden) if wanted else None
@@ -48,7 +57,7 @@ class _HeadLoss(torch.autograd.Function):
             if bias is not None:
                 logits += bias
             for rows, target in zip(logits.split(ROWS), labels[chunk].split(ROWS), strict=True):
-                total += _loss(rows, target[:, None], wanted)
+                total += _loss(rows, target[:, None], wanted, smoothing)
             if gradient is not None:
                 gradient[chunk] = product(logits, weight.T)
         if gradient is not None:
@@ -58,21 +67,25 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * gradients[0], None, None, None  # a scalar: in the gradient's dtype
+        return gradient * gradients[0], None, None, None, None  # a scalar: in the gradient's dtype
 
 
-def _loss(logits: Tensor, target: Tensor, wanted: bool) -> Tensor:
+def _loss(logits: Tensor, target: Tensor, wanted: bool, smoothing: float) -> Tensor:
     """Summed cross-entropy of rows × words against rows × 1; where ``wanted``, the logits become
     its gradient."""
     # By hand, as torch's log_softmax takes three times as long over so many words; in powers of
     # two, which take a third of the time of powers of e.
     wide = logits.float()
     top = wide.amax(-1, keepdim=True)
-    loss = (top - wide.gather(1, target)).sum()
+    loss = (top - (1 - smoothing) * wide.gather(1, target)).sum()
+    if smoothing:
+        loss -= smoothing * wide.mean(-1).sum()
     power = torch.add(top * -LOG2_E, wide, alpha=LOG2_E).exp2_()
     mass = power.sum(-1, keepdim=True)
     if wanted:
         probability = power.mul_(mass.reciprocal())
-        probability.scatter_add_(1, target, -torch.ones_like(mass))
+        probability.scatter_add_(1, target, torch.full_like(mass, smoothing - 1))
+        if smoothing:
+            probability -= smoothing / wide.shape[-1]
         logits.copy_(probability)
     return loss + mass.log().sum()

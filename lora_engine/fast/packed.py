@@ -27,9 +27,16 @@ log = logging.getLogger(__name__)
 class PackedPath(Shares):
     """One long row made of whole rows; for CPUs and models of transformers' attention interface."""
 
-    def __init__(self, model: Any, device: torch.device, checkpointed: bool = False) -> None:
+    def __init__(
+        self,
+        model: Any,
+        device: torch.device,
+        checkpointed: bool = False,
+        label_smoothing: float = 0.0,
+    ) -> None:
         self._model = model
         self._device = device
+        self._label_smoothing = label_smoothing
         self._head = model.get_output_embeddings()
         model.set_attn_implementation(attention.NAME)
         # a checkpoint is taken by the layer's own forward
@@ -85,9 +92,9 @@ class PackedPath(Shares):
         ).last_hidden_state[0]
         learned = (labels != IGNORED).to(self._device)
         labels = labels.to(self._device)[learned]
-        return head_loss(
-            hidden[learned], self._head.weight, getattr(self._head, "bias", None), labels
-        )
+        smoothing = self._label_smoothing if self._model.training else 0.0
+        bias = getattr(self._head, "bias", None)
+        return head_loss(hidden[learned], self._head.weight, bias, labels, smoothing)
 
 
 def choose_path(
@@ -102,8 +109,7 @@ def choose_path(
     plain = PaddedPath(model, pad_id, config.batch_size, device, config.label_smoothing)
     head = model.get_output_embeddings()
     unknown = (
-        config.label_smoothing > 0
-        or config.neftune_noise_alpha is not None  # its size depends on the padded length
+        config.neftune_noise_alpha is not None  # its size depends on the padded length
         or type(head) is not torch.nn.Linear
         or any(parameter.requires_grad for parameter in head.parameters())
     )
@@ -118,7 +124,9 @@ def choose_path(
         with torch.no_grad():
             model.eval()
             expected = float(plain.loss_sum(rows))
-            packed = PackedPath(model, device, config.gradient_checkpointing)
+            packed = PackedPath(
+                model, device, config.gradient_checkpointing, config.label_smoothing
+            )
             found = float(packed.loss_sum(rows))
             model.train()
             packed.loss_sum(rows)  # raises where the family drops attention out in training

@@ -38,6 +38,13 @@ def svg_of(html: str) -> ET.Element:
     return ET.fromstring(html[html.index("<svg") : html.index("</svg>") + 6])
 
 
+def test_what_was_not_learned_is_told() -> None:
+    assert len(result_sentences(METRICS)) == 2
+    found = result_sentences({**METRICS, "rows": 90, "rows_cut": 12, "answers_not_learned": 1})
+    assert "12 of 90 rows had more tokens" in found[1]
+    assert "1 answer in earlier turns" in found[2]
+
+
 def test_without_points_there_is_a_sentence() -> None:
     assert "first update" in chart_html([])
 

@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
-from app.starting import goes_on
+import pytest
+
+from app.services import Services
+from app.starting import check_here, goes_on
+from app.train_form import form_values, make_config
 from lora_engine import adapter as adapter_files
-from lora_engine.config import LoraConfig
+from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.errors import SettingsError
 from lora_engine.inspection import profile_model
 from lora_engine.start_from import inject_and_load
 from tests import tiny
@@ -21,3 +26,36 @@ def test_training_goes_on_from_what_a_start_of_its_own_has_made(tmp_path: Path) 
     inject_and_load(model, adapter_files.read(path), lora, profile_model(tiny.llama(), "x"))
     plain = LoraConfig(r=4)
     assert goes_on(plain, tmp_path) is plain
+
+
+@pytest.mark.parametrize("method", ["lora", "freeze", "full"])
+def test_an_adapter_to_start_from_is_checked_before_the_run_waits(
+    method: str, tmp_path: Path
+) -> None:
+    profile = profile_model(tiny.llama(), "x")
+    lora = {"method": method, "r": 4, "freeze_trainable_layers": 1}
+    path = make(tmp_path / "a", tiny.llama(), **lora)
+    targets = {} if method != "lora" else {"target_modules": ["q_proj", "v_proj"]}
+
+    def asked(**changes: object) -> TrainConfig:
+        settings = {"base_model": "x", "dataset": "d", "start_from": str(path)}
+        return TrainConfig.parse({**settings, "lora": {**lora, **targets, **changes}})
+
+    same = asked()
+    assert make_config(form_values(same), "x", "d").start_from == str(path), "the form keeps it"
+    services = Services.open(tmp_path / "home")
+    try:
+        check_here(services, same, profile)
+        check_here(services, asked(r=8), None)  # a model that was not looked at yet
+        other = asked(r=8) if method == "lora" else asked(method="lora", **targets)
+        with pytest.raises(SettingsError, match="was made with") as refusal:
+            check_here(services, other, profile)
+        assert refusal.value.field == "start_from"
+        (path / "adapter_config.json").unlink(missing_ok=True)
+        (path / "train_config.json").unlink(missing_ok=True)
+        with pytest.raises(SettingsError) as refusal:
+            check_here(services, same, profile)
+        assert refusal.value.field == "start_from"
+    finally:
+        services.close()
+        services.store.close()

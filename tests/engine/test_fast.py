@@ -71,10 +71,15 @@ def test_head_loss_is_cross_entropy_with_its_gradient(monkeypatch: pytest.Monkey
     hidden = torch.randn(2 * 40 + 7, 16, requires_grad=True)
     weight, bias = torch.randn(50, 16), torch.randn(50)
     labels = torch.randint(0, 50, (len(hidden),))
-    for bias_or_none in (bias, None):
-        plain = F.cross_entropy(F.linear(hidden, weight, bias_or_none), labels, reduction="sum")
+    for bias_or_none, smoothing in ((bias, 0.0), (None, 0.0), (bias, 0.2)):
+        plain = F.cross_entropy(
+            F.linear(hidden, weight, bias_or_none),
+            labels,
+            reduction="sum",
+            label_smoothing=smoothing,
+        )
         (expected,) = torch.autograd.grad(plain * 0.5, hidden)
-        ours = head_loss.head_loss(hidden, weight, bias_or_none, labels)
+        ours = head_loss.head_loss(hidden, weight, bias_or_none, labels, smoothing)
         (found,) = torch.autograd.grad(ours * 0.5, hidden)
         torch.testing.assert_close(ours, plain)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
@@ -152,6 +157,24 @@ def test_switch_off_means_the_reference_path() -> None:
     )
 
 
+@torch.no_grad()
+def test_packed_rows_are_smoothed_in_training_only() -> None:
+    model = tiny.llama().requires_grad_(False)
+    inject(model, LoraConfig(r=4, lora_dropout=0), profile_model(tiny.llama(), "x"))
+    smooth = settings(label_smoothing=0.3)
+    plain = choose_path(model, smooth.model_copy(update={"fast": False}), 0, CPU, longest=9)
+    exact = float(plain.loss_sum(rows()))
+    model.train()
+    smoothed = float(plain.loss_sum(rows()))
+    packed = choose_path(model, smooth, 0, CPU, longest=9)
+    assert isinstance(packed, PackedPath)
+    trained = float(packed.loss_sum(rows()))
+    model.eval()
+    assert float(packed.loss_sum(rows())) == pytest.approx(exact, rel=1e-5)
+    assert trained == pytest.approx(smoothed, rel=1e-5)
+    assert abs(trained - exact) > 0.1
+
+
 def test_models_that_packing_does_not_know_take_the_reference_path() -> None:
     torch.manual_seed(0)
     windowed = CONFIG_MAPPING["mistral"](**SMALL | {"sliding_window": 64})
@@ -159,8 +182,8 @@ def test_models_that_packing_does_not_know_take_the_reference_path() -> None:
     assert isinstance(choose_path(model, settings(), 0, CPU, longest=65), PaddedPath)
     assert isinstance(choose_path(model, settings(), 0, CPU, longest=64), PackedPath)
     model = tiny.llama().requires_grad_(False)
-    for other in ({"label_smoothing": 0.1}, {"neftune_noise_alpha": 5}):
-        assert isinstance(choose_path(model, settings(**other), 0, CPU, longest=9), PaddedPath)
+    noisy = settings(neftune_noise_alpha=5)
+    assert isinstance(choose_path(model, noisy, 0, CPU, longest=9), PaddedPath)
     model.lm_head.weight.requires_grad_(True)
     assert isinstance(choose_path(model, settings(), 0, CPU, longest=9), PaddedPath)
     dropping = CONFIG_MAPPING["llama"](**SMALL | {"attention_dropout": 0.1})

@@ -209,7 +209,7 @@ def test_what_does_not_fit_is_refused(case: str, tmp_path: Path) -> None:
     if case == "whole layers":
         training = {"base_model": base, "lora": {"method": "freeze"}}
         (path / "train_config.json").write_text(json.dumps(training))
-    with pytest.raises(WorkbenchError, match="--format merged") as refusal:
+    with pytest.raises(WorkbenchError, match="merged model instead") as refusal:
         export_gguf(path, tmp_path / "out", home=tmp_path)
     assert said in str(refusal.value)
     assert not (tmp_path / "out").exists()

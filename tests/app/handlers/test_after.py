@@ -26,6 +26,15 @@ def test_after_training_is_there_for_an_adapter(
     assert offered[after.combine_box]["visible"]
     assert offered[after.other]["choices"] == [(f"Other (#{other})", other)]
     whole = finished(services, dataset_id, "Whole", lora={"method": "full"})
+    labels = {"roles": {"text": "completion", "label": "prompt"}}
+    for other_kind in ({"lora": {"use_dora": True}}, {"task": "classification"}, labels):
+        shown = after.show(finished(services, dataset_id, "More than pairs", **other_kind))
+        assert shown[after.ranks_box]["visible"]
+        assert not any(shown[each]["visible"] for each in (after.sum_box, after.gguf))
+        assert "GGUF is for" not in shown[after.export_title]
+    rewriting = finished(services, dataset_id, "T5", task="seq2seq")
+    assert after.show(rewriting)[after.sum_box]["visible"]
+    assert not after.show(rewriting)[after.gguf]["visible"]
     shown = after.show(whole)
     assert shown[after.panel]["visible"], "a full model can be made of it"
     assert not any(shown[each]["visible"] for each in (after.ranks_box, after.sum_box, after.gguf))
