@@ -1,4 +1,4 @@
-"""What a classifier thinks of a text, with and without adapters, in one batch."""
+"""What a classifier thinks of a text, with and without adapters."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -63,7 +63,9 @@ class Judge:
         self._path = PaddedClasses(self._model, pad_id, batch_size=1)
 
     def probabilities(self, questions: Sequence[Question]) -> list[list[float]]:
-        """The probability of each label, a row a question; all go through the model together.
+        """The probability of each label, a row a question.
+
+        Each goes through the model by itself: DeBERTa's layers also read what all rows share.
 
         Raises:
             AdapterError: an adapter does not fit the base model.
@@ -77,9 +79,11 @@ class Judge:
             {"input_ids": reading.ids or [0]} | dict.fromkeys(types, reading.types or [0])
             for reading in readings
         ]
-        rows = [(each.adapter, each.strength) for each in questions]
-        with torch.inference_mode(), self._switchboard.routed(rows):
-            found: list[list[float]] = self._path.logits(examples).softmax(-1).tolist()
+        found: list[list[float]] = []
+        with torch.inference_mode():
+            for question, example in zip(questions, examples, strict=True):
+                with self._switchboard.routed([(question.adapter, question.strength)]):
+                    found += self._path.logits([example]).softmax(-1).tolist()
         return found
 
 

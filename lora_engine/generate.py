@@ -119,28 +119,40 @@ class Speaker:
         """Write one answer a row, all in one batch through one set of base weights.
 
         Every row draws with its own generator from the same seed, so that rows differ only by
-        their adapter. Raises AdapterError where an adapter does not fit the base.
+        their adapter. Rows that one batch cannot hold (``Switchboard.shares``) come one after the
+        other. Raises AdapterError where an adapter does not fit the base.
         """
         choose = [self._chooser(row, decoding) for row in rows]
         tokens: list[list[int]] = [[] for _ in rows]
         texts = [""] * len(rows)
         done = [False] * len(rows)
         stopped = False
-        began = time.perf_counter()
-        with torch.inference_mode(), self._routed(rows):
-            prompts = [row.prompt_ids for row in rows]
-            for logits in self._steps.next_logits(prompts, tokens, decoding.max_new_tokens):
+
+        def write(share: list[int]) -> None:
+            """The answers of one batch."""
+            nonlocal stopped
+            prompts = [rows[i].prompt_ids for i in share]
+            written = [tokens[i] for i in share]
+            for logits in self._steps.next_logits(prompts, written, decoding.max_new_tokens):
                 likeliest = logits.argmax(-1).tolist()
-                for i, pick in enumerate(choose):
+                for place, i in enumerate(share):
                     if done[i]:
                         continue
-                    token = pick(logits[i]) if pick else likeliest[i]
+                    pick = choose[i]
+                    token = pick(logits[place]) if pick else likeliest[place]
                     done[i] = token in self.stop_ids
                     if not done[i]:
                         tokens[i].append(token)
                         texts[i] = self._tell(i, tokens[i], texts[i], on_text)
-                if all(done) or (stopped := should_stop()):
+                if all(done[i] for i in share) or (stopped := should_stop()):
                     break
+
+        began = time.perf_counter()
+        with torch.inference_mode():
+            for share in self._shares(rows):
+                if not stopped:
+                    with self._routed([rows[i] for i in share]):
+                        write(share)
         seconds = time.perf_counter() - began
         for i, ids in enumerate(tokens):
             texts[i] = self.tokenizer.decode(ids, skip_special_tokens=True)
@@ -156,10 +168,17 @@ class Speaker:
         if not answer:
             return None
         rows = [Row(row.prompt_ids), row]
-        with torch.inference_mode(), self._routed(rows):
-            logits = self._steps.answer_logits(row.prompt_ids, answer, len(rows))
+        found: list[Tensor] = []
+        with torch.inference_mode():
+            for share in self._shares(rows):
+                with self._routed([rows[i] for i in share]):
+                    found.append(self._steps.answer_logits(row.prompt_ids, answer, len(share)))
+        logits = torch.cat(found)
         base, adapted = F.log_softmax(logits.float(), dim=-1)
         return float(F.kl_div(base, adapted, log_target=True, reduction="sum") / len(answer))
+
+    def _shares(self, rows: Sequence[Row]) -> list[list[int]]:
+        return self.switchboard.shares([row.adapter for row in rows])
 
     @contextmanager
     def _routed(self, rows: Sequence[Row]) -> Iterator[None]:

@@ -1,12 +1,14 @@
 """Many adapters on one untouched base model, chosen per row of a batch.
 
 Plain pairs of all rows at one module are one batched product (see ``grouped``); whatever else an
-adapter may bring (DoRA, embeddings, convolutions, biases, saved modules) goes row by row.
+adapter may bring (DoRA, embeddings, convolutions, biases, saved modules) goes row by row. Weights
+that were trained in place are put into the model for a row alone (see ``whole``): modules may use
+them in ways that have nothing to do with rows.
 """
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from lora_engine.adapter import Adapter, attach
 from lora_engine.lora.grouped import Group, Pair, group, pair_of
 from lora_engine.lora.inject import adapted, remove, saved_modules
 from lora_engine.lora.layers import LoRALayer
+from lora_engine.lora.whole import WholeWeights
 
 MOST_LOADED = 8
 """Adapters kept ready beside the base; the least recently used makes room."""
@@ -38,29 +41,62 @@ class Switchboard:
         self._model = model
         self._grouping = grouping
         """False sends every row by itself: the reference that ``grouped`` is tested against."""
-        self._loaded: dict[int, tuple[Adapter, Changes]] = {}
+        self._loaded: dict[int, tuple[Adapter, Changes | WholeWeights]] = {}
         self._hooked: set[str] = set()
         self._row_count = 0
         self._route: dict[str, Group | Route] = {}
 
+    def shares(self, adapters: Sequence[Adapter | None]) -> list[list[int]]:
+        """The rows that one batch can take, a list of their numbers for each batch.
+
+        Raises:
+            AdapterError: an adapter does not fit the model.
+        """
+        alone = [adapter is not None and self._goes_alone(adapter) for adapter in adapters]
+        together = [row for row, by_itself in enumerate(alone) if not by_itself]
+        others = [[row] for row, by_itself in enumerate(alone) if by_itself]
+        return [together, *others] if together else others
+
+    def _goes_alone(self, adapter: Adapter) -> bool:
+        """Whether it changes what is computed once for all rows, as tables of positions are."""
+        changes = self._changes(adapter)
+        if isinstance(changes, WholeWeights):
+            return True
+        words = getattr(self._model, "get_input_embeddings", lambda: None)()
+        embeddings = (self._model.get_submodule(path) for path in changes)
+        return any(
+            isinstance(module, nn.Embedding)
+            and (words is None or module.weight is not words.weight)
+            for module in embeddings
+        )
+
     @contextmanager
     def routed(self, rows: Sequence[tuple[Adapter | None, float]]) -> Iterator[None]:
         """Let row i of every batch pass through ``rows[i]``, an adapter and its strength.
+
+        The rows are one of the ``shares``.
 
         Raises:
             AdapterError: an adapter does not fit the model.
         """
         self._row_count = len(rows)
         by_path: dict[str, Route] = {}
-        for row, (adapter, strength) in enumerate(rows):
-            if adapter is not None and strength:
-                for path, changes in self._changes(adapter).items():
-                    by_path.setdefault(path, []).append((row, strength, changes))
-        self._route = {path: self._grouped(route) for path, route in by_path.items()}
-        try:
-            yield
-        finally:
-            self._route = {}
+        with ExitStack() as putting:
+            for row, (adapter, strength) in enumerate(rows):
+                if adapter is None or not strength:
+                    continue
+                changes = self._changes(adapter)
+                if isinstance(changes, WholeWeights):
+                    assert len(rows) == 1, "such a row has a batch of its own"
+                    putting.enter_context(changes.put_in(strength))
+                    continue
+                for path, there in changes.items():
+                    by_path.setdefault(path, []).append((row, strength, there))
+            self._route = {path: self._grouped(route) for path, route in by_path.items()}
+            try:
+                yield
+            finally:
+                self._route = {}
 
     def _grouped(self, route: Route) -> Group | Route:
         """The rows at one module as one product, where each has a plain pair there."""
@@ -72,17 +108,23 @@ class Switchboard:
             pairs.append((row, strength, only.pair))
         return group(pairs, self._row_count)
 
-    def _changes(self, adapter: Adapter) -> Changes:
+    def _changes(self, adapter: Adapter) -> Changes | WholeWeights:
         known = self._loaded.pop(id(adapter), None)
         if known is None:
             while len(self._loaded) >= MOST_LOADED:
                 self._loaded.pop(next(iter(self._loaded)))
-            known = (adapter, _load(self._model, adapter))
-            for path in known[1].keys() - self._hooked:
-                self._model.get_submodule(path).register_forward_hook(self._hook_at(path))
-                self._hooked.add(path)
+            if adapter.lora.method == "lora":
+                known = (adapter, self._hooked_at(_load(self._model, adapter)))
+            else:
+                known = (adapter, _load_whole(self._model, adapter))
         self._loaded[id(adapter)] = known
         return known[1]
+
+    def _hooked_at(self, changes: Changes) -> Changes:
+        for path in changes.keys() - self._hooked:
+            self._model.get_submodule(path).register_forward_hook(self._hook_at(path))
+            self._hooked.add(path)
+        return changes
 
     def _hook_at(self, path: str) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
@@ -106,8 +148,24 @@ class Switchboard:
         return batch[row * length : (row + 1) * length]
 
 
+def _load_whole(model: nn.Module, adapter: Adapter) -> WholeWeights:
+    """The weights of a run without pairs; ``model`` is the untouched base before and after."""
+    own = {
+        name: parameter.detach().clone()
+        for name, parameter in model.named_parameters()
+        if name in adapter.tensors
+    }
+    whole = WholeWeights(model, own)
+    with whole.put_in():
+        try:
+            attach(model, adapter)
+        finally:
+            model.requires_grad_(False)
+    return whole
+
+
 def _load(model: nn.Module, adapter: Adapter) -> Changes:
-    """An adapter's parts for ``model``, which is the untouched base before and after."""
+    """The parts of an adapter with pairs; ``model`` is the untouched base before and after."""
     before = {
         name: parameter.detach().clone()
         for name, parameter in model.named_parameters()

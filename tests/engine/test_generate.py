@@ -7,6 +7,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
 
 from lora_engine import adapter as adapter_files
@@ -17,6 +18,7 @@ from lora_engine.generate import Decoding, Row, Speaker
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import adapted, inject
 from tests import tiny
+from tests.engine.adapters import make
 
 PROMPTS = [[5, 9, 200, 31], [7, 7, 300, 12, 90, 41, 8, 2, 65], [250]]
 
@@ -90,6 +92,34 @@ def test_base_is_untouched_by_adapters(folder: Path, speaker: Speaker, tmp_path:
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert not list(adapted(speaker.model))
+
+
+def test_a_whole_model_answers_beside_its_base(tmp_path: Path) -> None:
+    """One after the other, each with its own weights: the head too, which is the embedding."""
+    folder = tiny.save_model_folder(tmp_path / "model", tiny.llama())
+    adapter = adapter_files.read(make(tmp_path / "full", tiny.llama(), str(folder), method="full"))
+    speaker = Speaker.load(folder, torch.device("cpu"))
+    pair = adapter_files.read(make(tmp_path / "pair", tiny.llama(), str(folder)))
+    rows = [Row(PROMPTS[0]), Row(PROMPTS[0], adapter), Row(PROMPTS[1], pair)]
+    together = speaker.answer(rows, Decoding(max_new_tokens=8))
+    assert together.token_ids == [
+        speaker.answer([row], Decoding(max_new_tokens=8)).token_ids[0] for row in rows
+    ]
+    trained = AutoModelForCausalLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        for name, tensor in adapter.tensors.items():
+            trained.get_parameter(name).copy_(tensor)
+        ids = torch.tensor([PROMPTS[0]])
+        out = trained.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False
+        )
+        logits = [
+            m(torch.tensor([PROMPTS[0] + [4, 8]])).logits[0, -3:].log_softmax(-1)
+            for m in (AutoModelForCausalLM.from_pretrained(folder).eval(), trained)
+        ]
+    assert together.token_ids[1] == out[0, len(PROMPTS[0]) :].tolist()
+    expected = F.kl_div(*logits, log_target=True, reduction="sum") / 3
+    assert speaker.divergence(rows[1], [4, 8, 15]) == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_strength_zero_is_the_base(folder: Path, speaker: Speaker, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from lora_engine import adapter as adapter_files
 from lora_engine.__main__ import main
@@ -14,6 +15,7 @@ from lora_engine.lora.switch import Switchboard
 from tests import tiny
 from tests.engine.adapters import make, make_peft
 from tests.parity.harness import Case, batch, pair
+from tests.parity.test_families import make as family
 from tests.parity.test_reference import METHODS
 
 
@@ -57,6 +59,47 @@ def test_strength_scales_what_the_adapter_adds(strength: float, tmp_path: Path) 
     with Switchboard(model).routed([(adapter_files.read(path), strength)]):
         found = rows_of(model, inputs, 0, 1)
     torch.testing.assert_close(found, rows_of(expected, inputs, 0, 1), atol=1e-5, rtol=0)
+
+
+def mixture() -> PreTrainedModel:
+    """A mixture of experts, whose weights are one tensor for all experts."""
+    return family("qwen3_moe")
+
+
+WHOLE = {
+    "tied head": (tiny.llama, {"method": "full"}),
+    "experts": (mixture, {"method": "full"}),
+    "last layer": (tiny.llama, {"method": "freeze", "freeze_trainable_layers": 1}),
+    "positions": (tiny.bert, {"method": "full"}),
+    "relative positions": (tiny.t5, {"method": "full"}),
+    "adapted positions": (tiny.gpt2, {"target_modules": ["wpe", "c_attn"]}),
+}
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_what_is_computed_once_for_all_rows_has_a_batch_of_its_own(
+    case: str, tmp_path: Path
+) -> None:
+    make_model, settings = WHOLE[case]
+    path = make(tmp_path / "a", make_model(), **settings)
+    read, plain = adapter_files.read(path), make_model().requires_grad_(False)
+    trained = make_model()
+    adapter_files.attach(trained, read)
+    inputs = batch(plain)
+    expected = [rows_of(m, inputs, 0, 1)[0] for m in (plain, trained)]
+    assert (expected[0] - expected[1]).abs().max() > 0.01
+    model = make_model().requires_grad_(False)
+    switchboard = Switchboard(model)
+    assert switchboard.shares([None, read, None, read]) == [[0, 2], [1], [3]]
+    for routes, which in (([(None, 1.0)] * 2, 0), ([(read, 1.0)], 1), ([(read, 0.0)], 0)):
+        with torch.inference_mode(), switchboard.routed(routes):
+            found = rows_of(model, inputs, 0, len(routes))
+        for row in found:
+            torch.testing.assert_close(row, expected[which], atol=2e-5, rtol=0)
+    with switchboard.routed([(read, 0.5)]):
+        half = rows_of(model, inputs, 0, 1)[0]
+    assert min(float((half - logits).abs().max()) for logits in expected) > 1e-3
+    torch.testing.assert_close(rows_of(model, inputs, 0, 1)[0], expected[0], atol=0, rtol=0)
 
 
 def test_compare_takes_a_zip_of_the_reference(tmp_path: Path, capsys: Any) -> None:
