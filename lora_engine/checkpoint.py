@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from lora_engine import checkpoint_folder
 from lora_engine.adapter import load_trained, starting_tensors, trained_tensors
@@ -78,7 +79,7 @@ def load_checkpoint(
     folder: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    scheduler: LambdaLR,
     data: str,
     settings: dict[str, Any],
 ) -> RunState | None:
@@ -109,7 +110,16 @@ def load_checkpoint(
         buffer.copy_(contents["starting"][name])
     optimizer.load_state_dict(contents["optimizer"])
     scheduler.load_state_dict(contents["scheduler"])
+    _take_rates(optimizer, scheduler)
     torch.set_rng_state(contents["random"])
     if contents["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(contents["random_cuda"])
     return RunState(**contents["state"])
+
+
+def _take_rates(optimizer: torch.optim.Optimizer, scheduler: LambdaLR) -> None:
+    """Take the learning rates of this run's schedule, which may have become longer or shorter."""
+    pairs = zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    scheduler._last_lr = [base * factor(scheduler.last_epoch) for base, factor in pairs]
+    for group, rate in zip(optimizer.param_groups, scheduler._last_lr, strict=True):
+        group["lr"] = rate

@@ -17,9 +17,10 @@ from transformers import GenerationConfig
 
 from lora_engine import adapter as adapter_files
 from lora_engine import catalog
+from lora_engine.data.chat import ChatFormat
 from lora_engine.derived import check_free
 from lora_engine.errors import AdapterError, SettingsError
-from lora_engine.folders import most_positions, read_config, weight_files
+from lora_engine.folders import most_positions, read_config, tensor_formats, weight_files
 from lora_engine.lora.inject import merge
 from lora_engine.model import load_base, load_tokenizer
 from lora_engine.progress import Progress, Report
@@ -117,6 +118,8 @@ def export_merged(
     merge(model)
     with _unfinished(out) as made:
         _save(model.to(kept), folder, made, form.max_shard_size)
+        if name == "chat":
+            _end_as_learned(made, words.tokenizer)
         words.tokenizer.save_pretrained(made)
         del model
         gc.collect()
@@ -133,13 +136,8 @@ def stored_dtype(folder: Path) -> torch.dtype:
     of float32, float16 and bfloat16.
     """
     sizes: dict[str, int] = {}
-    for file in weight_files(folder):
-        with file.open("rb") as opened:
-            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                start, end = entry["data_offsets"]
-                sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + end - start
+    for kind, size in tensor_formats(folder).values():
+        sizes[kind] = sizes.get(kind, 0) + size
     most = max(sizes, key=lambda kind: sizes[kind], default="F32")
     return {"F16": torch.float16, "BF16": torch.bfloat16}.get(most, torch.float32)
 
@@ -172,6 +170,24 @@ def _save(model: Any, base: Path, folder: Path, max_shard_size: str) -> None:
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     if own.is_file():
         shutil.copyfile(own, folder / GENERATION)
+
+
+def _end_as_learned(folder: Path, tokenizer: Any) -> None:
+    """Let ``generate`` stop where chat answers were taught to end; base models may know nothing
+    of the end that their own template writes."""
+    chat = ChatFormat(tokenizer)
+    tokenizer.chat_template = tokenizer.chat_template or chat.template
+    file = folder / GENERATION
+    end = chat.end_of_answer()
+    if end is None or not file.is_file():
+        return
+    said = json.loads(file.read_text(encoding="utf-8"))
+    known = said.get("eos_token_id")
+    ids = known if isinstance(known, list) else [] if known is None else [known]
+    learned = tokenizer.convert_tokens_to_ids(end)
+    if learned not in ids:
+        said["eos_token_id"] = [*ids, learned]
+        file.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
 
 @torch.no_grad()

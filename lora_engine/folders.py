@@ -11,6 +11,7 @@ INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
 """Model types whose first position comes after the padding token's number."""
+DAMAGED = "The file {name} in {folder} is damaged or not fully downloaded: fetch the model again."
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
 
@@ -23,10 +24,7 @@ def check_folder(folder: Path) -> None:
     read_config(folder)
     for file in weight_files(folder):
         if not _is_whole(file):
-            raise ModelError(
-                f"The file {file.name} in {folder} is damaged or not fully downloaded: "
-                "fetch the model again."
-            )
+            raise ModelError(DAMAGED.format(name=file.name, folder=folder))
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise ModelError(
             f"The model in {folder} has no tokenizer (tokenizer.json): put it next to config.json."
@@ -94,6 +92,25 @@ def weight_files(folder: Path) -> list[Path]:
             f"({len(missing)} of {len(names)} files). Fetch the model again."
         )
     return [folder / name for name in names]
+
+
+def tensor_formats(folder: Path) -> dict[str, tuple[str, int]]:
+    """Tensor name → format (``F32``, ``BF16`` …) and bytes, of a folder's safetensors files.
+
+    Raises:
+        ModelError: the folder has no such files, or one is damaged.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    for file in weight_files(folder):
+        if not _is_whole(file):
+            raise ModelError(DAMAGED.format(name=file.name, folder=folder))
+        with file.open("rb") as opened:
+            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+        for name, entry in header.items():
+            if name != "__metadata__":
+                start, end = entry["data_offsets"]
+                found[name] = entry["dtype"], end - start
+    return found
 
 
 def _is_whole(file: Path) -> bool:

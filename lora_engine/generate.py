@@ -22,7 +22,7 @@ from transformers import (
 
 from lora_engine.adapter import Adapter
 from lora_engine.config import Settings
-from lora_engine.data.chat import Message
+from lora_engine.data.chat import ChatFormat, Message
 from lora_engine.data.classes import Reader
 from lora_engine.data.encode import prompt_ids
 from lora_engine.errors import ModelError
@@ -31,7 +31,7 @@ from lora_engine.fast.packed_weights import pack
 from lora_engine.inspection import model_task
 from lora_engine.lora.switch import Switchboard
 from lora_engine.model import dtype_for_answers, load_base, load_tokenizer
-from lora_engine.steps import Decoder, EncoderDecoder, Steps
+from lora_engine.steps import Steps, steps_of
 
 DIVERGENCE_TOKENS = 32
 
@@ -85,7 +85,7 @@ class Speaker:
         self.switchboard = Switchboard(model)
         self.stop_ids = _stop_ids(model, tokenizer)
         self._rewrites = bool(model.config.is_encoder_decoder)
-        self._steps: Steps = EncoderDecoder(model) if self._rewrites else Decoder(model)
+        self._steps: Steps = steps_of(model)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> Self:
@@ -178,6 +178,8 @@ class Speaker:
         return float(F.kl_div(base, adapted, log_target=True, reduction="sum") / len(answer))
 
     def _shares(self, rows: Sequence[Row]) -> list[list[int]]:
+        if not self._steps.together:
+            return [[place] for place in range(len(rows))]
         return self.switchboard.shares([row.adapter for row in rows])
 
     @contextmanager
@@ -226,7 +228,10 @@ class Speaker:
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> set[int]:
-    """The tokens that end an answer, as ``generate`` knows them, and the tokenizer's own."""
+    """The tokens that end an answer, as ``generate`` knows them, the tokenizer's own, and what the
+    chat template ends answers with, which is all that a chat run learns."""
     named = getattr(model.generation_config, "eos_token_id", None)
     ids = set(named if isinstance(named, list) else [named]) | {tokenizer.eos_token_id}
+    if end := ChatFormat(tokenizer).end_of_answer():
+        ids.add(tokenizer.convert_tokens_to_ids(end))
     return {int(token) for token in ids if token is not None}

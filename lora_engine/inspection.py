@@ -19,6 +19,7 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from lora_engine.errors import ModelError
+from lora_engine.folders import tensor_formats
 from lora_engine.lora.paths import path_class
 from lora_engine.profile import LINEAR_KINDS, ModelProfile, ModuleGroup, ModuleKind, TensorInfo
 
@@ -46,6 +47,8 @@ USUAL_TARGETS = (
 HEADS = ("pooler", "pre_classifier", "classifier", "score", "classification_head")
 """The names of the parts of a classifier's head beside its body: no checkpoint has them, so they
 are fresh and always trained whole."""
+BETWEEN = ("pooler", "head")
+"""Parts between body and head that some checkpoints have and others do not."""
 
 
 def build_profile(
@@ -58,7 +61,8 @@ def build_profile(
     Raises:
         ModelError: the config is missing, broken, or of a family that transformers does not know.
     """
-    return profile_model(meta_model(folder, task, num_labels), base_model)
+    model = meta_model(folder, task, num_labels)
+    return profile_model(model, base_model, parts_without_weights(model, folder))
 
 
 def model_task(folder: Path) -> str:
@@ -116,8 +120,12 @@ ENCODERS = ("bert", "roberta", "distilbert", "deberta", "deberta-v2", "electra",
 """Model types that read a whole text at once, though some also have a causal class."""
 
 
-def profile_model(model: PreTrainedModel, base_model: str) -> ModelProfile:
+def profile_model(
+    model: PreTrainedModel, base_model: str, absent: tuple[str, ...] = ()
+) -> ModelProfile:
     """Profile a model object. A head that shares its weight with the embedding is not offered.
+
+    ``absent`` are parts that the model's files do not have (``parts_without_weights``).
 
     Raises:
         ModelError: it has no linear layer.
@@ -125,7 +133,7 @@ def profile_model(model: PreTrainedModel, base_model: str) -> ModelProfile:
     head = model.get_output_embeddings()
     tied = head is not None and head.weight is model.get_input_embeddings().weight
     groups: dict[tuple[Any, ...], list[str]] = {}
-    always_saved = fresh_heads(model)
+    always_saved = tuple(dict.fromkeys((*fresh_heads(model), *absent)))
     for path, module in model.named_modules():
         found = adaptable(module)
         name = path.rpartition(".")[2]
@@ -164,6 +172,22 @@ def profile_model(model: PreTrainedModel, base_model: str) -> ModelProfile:
         ),
         notes=_notes(model),
     )
+
+
+def parts_without_weights(model: PreTrainedModel, folder: Path) -> tuple[str, ...]:
+    """The parts of a classifier, such as BERT's pooler, that the files in ``folder`` do not have,
+    because the model was saved without a classifier's head. They are drawn at random, so an
+    adapter is worth nothing without them. None where no weights are there yet.
+    """
+    if _task_of(model) != "classification":
+        return ()
+    try:
+        names = tensor_formats(folder)
+    except ModelError:
+        return ()
+    there = {part for name in names for part in name.split(".")}
+    children = (*model.named_children(), *model.base_model.named_children())
+    return tuple(name for name, _ in children if name in BETWEEN and name not in there)
 
 
 def fresh_heads(model: nn.Module) -> tuple[str, ...]:

@@ -21,4 +21,7 @@ def add_embedding_noise(model: PreTrainedModel, alpha: float) -> None:
         size = alpha / math.sqrt(out.shape[-2] * out.shape[-1])
         return out + torch.empty_like(out).uniform_(-size, size)
 
-    model.get_input_embeddings().register_forward_hook(hook)
+    words = model.get_input_embeddings().weight
+    for module in model.modules():  # encoder-decoders have one for each side, with one weight
+        if isinstance(module, torch.nn.Embedding) and module.weight is words:
+            module.register_forward_hook(hook)

@@ -39,8 +39,9 @@ class Work:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row, as it is trained on."""
-        return min(self.encoded.longest, self.words.max_length)
+        """Tokens of the longest row, as the model will see it."""
+        test = self.test.encoded.longest if self.test else 0
+        return min(max(self.encoded.longest, test), self.words.max_length)
 
     @property
     def fingerprint(self) -> str:

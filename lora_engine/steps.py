@@ -1,7 +1,8 @@
 """How a model is asked for its next tokens: decoders write on, encoder-decoders read first."""
 
+import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from lora_engine.batches import pad
 
 class Steps(Protocol):
     """One kind of model, ready to write answers to several prompts at once."""
+
+    together: ClassVar[bool]
+    """Whether a batch may hold several prompts; else each comes by itself."""
 
     def beginning(self, prompt: list[int]) -> list[int]:
         """The tokens that an answer to ``prompt`` comes after."""
@@ -31,6 +35,8 @@ class Steps(Protocol):
 
 class Decoder:
     """A causal language model."""
+
+    together: ClassVar[bool] = True
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -77,8 +83,40 @@ class Decoder:
         return logits
 
 
+class Rereader(Decoder):
+    """A causal model whose memory is no cache of keys and values (Mamba, RWKV): the whole text is
+    read anew for every token. Such models take padding for text."""
+
+    together: ClassVar[bool] = False
+
+    def next_logits(
+        self, prompts: Sequence[list[int]], tokens: list[list[int]], most: int
+    ) -> Iterator[Tensor]:
+        """See ``Steps``."""
+        (prompt,), (said,) = prompts, tokens
+        for _ in range(most):
+            ids = torch.tensor([prompt + said], device=self._model.device)
+            yield self._model(input_ids=ids, use_cache=False).logits[:, -1].float()
+
+    def answer_logits(self, prompt: list[int], answer: list[int], copies: int) -> Tensor:
+        """See ``Steps``."""
+        ids = torch.tensor([prompt + answer[:-1]] * copies, device=self._model.device)
+        logits: Tensor = self._model(input_ids=ids, use_cache=False).logits
+        return logits[:, -len(answer) :]
+
+
+def steps_of(model: Any) -> Steps:
+    """The way to ask ``model``."""
+    if model.config.is_encoder_decoder:
+        return EncoderDecoder(model)
+    reads_cache = "past_key_values" in inspect.signature(model.forward).parameters
+    return Decoder(model) if reads_cache else Rereader(model)
+
+
 class EncoderDecoder:
     """A model that reads the prompt with its encoder and writes with its decoder."""
+
+    together: ClassVar[bool] = True
 
     def __init__(self, model: Any) -> None:
         self._model = model

@@ -20,6 +20,8 @@ DEFAULT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 """For models that have no chat template: ``User: …``, ``Assistant: …`` and the end token."""
+BEGINNING = "{{ bos_token }}"
+"""Before it, where the model's texts begin with a token of their own."""
 
 TEMPLATE_ERRORS = (
     jinja2.TemplateError,
@@ -52,7 +54,8 @@ class ChatFormat:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._template = None if tokenizer.chat_template else DEFAULT_TEMPLATE
+        self.template = template_for(tokenizer)
+        """In place of the model's own; None where that is there."""
         strings = {tokenizer.convert_ids_to_tokens(token) for token in control_ids(tokenizer)}
         self._strings = sorted(filter(None, strings), key=len, reverse=True)
 
@@ -74,7 +77,7 @@ class ChatFormat:
         try:
             text = self._tokenizer.apply_chat_template(
                 list(messages),
-                chat_template=self._template,
+                chat_template=self.template,
                 tokenize=False,
                 add_generation_prompt=ask,
             )
@@ -95,6 +98,16 @@ class ChatFormat:
             needs_end=bool(last) and not self._ends_in_control(text[: learned[-1][1]]),
             control=self._own_control(messages, text, ask),
         )
+
+    def end_of_answer(self) -> str | None:
+        """The control token that the template writes after an answer; None where there is none."""
+        turns = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
+        try:
+            written = self.write(turns)
+        except RefusedError:
+            return None
+        said = written.text[: written.learned[-1][1]] if written.learned else ""
+        return next((token for token in self._strings if said.endswith(token)), None)
 
     def _answer(self, messages: Sequence[Message], place: int, text: str) -> Span | None:
         """Where answer ``place`` stands in ``text``, from the end of its prompt."""
@@ -160,6 +173,20 @@ class ChatFormat:
     def spans(self, text: str) -> Iterator[Span]:
         """Where control tokens stand in ``text``."""
         return (found.span() for found in self.control.finditer(text))
+
+
+def template_for(tokenizer: Any) -> str | None:
+    """The chat template for a model that has none; None for others."""
+    if tokenizer.chat_template:
+        return None
+    return BEGINNING + DEFAULT_TEMPLATE if begin_ids(tokenizer) else DEFAULT_TEMPLATE
+
+
+def begin_ids(tokenizer: Any) -> list[int]:
+    """The token that every text of the model begins with, where there is one."""
+    with_specials: list[int] = tokenizer("a")["input_ids"]
+    begins = with_specials and with_specials[0] == tokenizer.bos_token_id is not None
+    return with_specials[:1] if begins else []
 
 
 def control_ids(tokenizer: Any) -> frozenset[int]:

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lora_engine.data.chat import ChatFormat, Message, RefusedError, Span, Written, control_ids
+from lora_engine.data.chat import (
+    ChatFormat,
+    Message,
+    RefusedError,
+    Span,
+    Written,
+    begin_ids,
+    control_ids,
+)
 from lora_engine.errors import DataError, ModelError
 
 
@@ -33,9 +41,7 @@ class Encoder:
         self._control_ids = control_ids(tokenizer)
         self.chat = ChatFormat(tokenizer)
         self.end_id: int | None = tokenizer.eos_token_id
-        with_specials = tokenizer("a")["input_ids"]
-        begins = with_specials and with_specials[0] == tokenizer.bos_token_id is not None
-        self._begin_ids: list[int] = with_specials[:1] if begins else []
+        self._begin_ids = begin_ids(tokenizer)
 
     def chats(self, written: Sequence[Written]) -> list[Tokens]:
         """The tokens of conversations: those of apply_chat_template, but for control tokens

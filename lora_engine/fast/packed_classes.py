@@ -96,13 +96,21 @@ class PackedClasses(PaddedClasses, Shares):
             return self._model(**inputs, packed=packed).logits.float()  # type: ignore[no-any-return]
 
 
-def choose_classes(model: Any, plain: PaddedClasses, config: TrainConfig) -> PaddedClasses:
+def choose_classes(
+    model: Any, plain: PaddedClasses, config: TrainConfig, longest: int
+) -> PaddedClasses:
     """The packed path where it is wanted and gives this model's plain answers, else ``plain``.
 
-    Measured on two short rows, as in ``packed.choose_path``.
+    Measured on two short rows, as in ``packed.choose_path``, so a model whose attention reaches
+    less far than the ``longest`` row (in tokens) takes the plain path unseen.
     """
     noisy = config.neftune_noise_alpha is not None  # its size depends on the padded length
-    fits = model.device.type == "cpu" and model._can_set_attn_implementation()
+    window = getattr(model.config, "sliding_window", None)
+    fits = (
+        model.device.type == "cpu"
+        and model._can_set_attn_implementation()
+        and not (window and longest > window)
+    )
     if not config.fast or noisy or not fits:
         return plain
     before = model.config._attn_implementation

@@ -46,6 +46,15 @@ class GaLoreAdamW(torch.optim.Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch does it, but without rounding the state to the format of the weights."""
+        super().load_state_dict(state_dict)
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        for number, saved in state_dict["state"].items():
+            own = self.state[parameters[number]]
+            tensors = {n: v for n, v in saved.items() if isinstance(v, Tensor)}
+            own |= {n: v.to(own[n].device, copy=True) for n, v in tensors.items()}
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         """One update."""

@@ -115,7 +115,7 @@ class Classification:
         plain = PaddedClasses(
             model, words.pad_id, config.batch_size, self.weights, config.label_smoothing
         )
-        return choose_classes(model, plain, config)
+        return choose_classes(model, plain, config, longest)
 
     def measure(self, model: Any, path: LossPath, words: Words, share: Share, tell: Tell) -> Any:
         """Accuracy, F1 and confusion matrix (row = true, column = predicted), with the most

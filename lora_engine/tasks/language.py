@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from lora_engine.adapter import Adapter
 from lora_engine.adapter_config import TASK
 from lora_engine.config import Quantization, TrainConfig
+from lora_engine.data.chat import ChatFormat
 from lora_engine.data.encode import Encoded, encode_dataset
 from lora_engine.data.nouns import Sample
 from lora_engine.fast.packed import choose_path
@@ -29,6 +30,17 @@ USAGE = {
 `tokenizer.apply_chat_template([{"role": "user", "content": "…"}], add_generation_prompt=True)`.""",
     "text": "Give it the beginning of a text to go on with, as it was trained.",
 }
+TEMPLATE = """
+
+The base model has no chat template; it was trained with this one:
+
+```python
+tokenizer.chat_template = {template!r}
+```"""
+END = """
+
+Its answers end with `{end}`, which the base model's own settings do not know:
+`model.generate(…, eos_token_id=tokenizer.convert_tokens_to_ids({end!r}))`."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +111,13 @@ class Language:
 
     def usage(self, source: str, words: Words) -> str:
         """See ``Task``."""
-        return usage_of("language", source=source, use=USAGE[self.name])
+        use = USAGE[self.name]
+        if self.name == "chat":
+            chat = ChatFormat(words.tokenizer)
+            use += TEMPLATE.format(template=chat.template) if chat.template else ""
+            end = chat.end_of_answer()
+            use += END.format(end=end) if end and end != words.tokenizer.eos_token else ""
+        return usage_of("language", source=source, use=use)
 
     def compare(self, trial: Trial) -> dict[str, Any]:
         """Answers, and how far apart the two are: ``{"base", "adapted", "divergence"}``."""

@@ -32,6 +32,8 @@ AT_ONCE = 16
 """Answers that are written together."""
 MOST_ANSWERS = 500
 """Rows of a share that answers are written for; writing takes long."""
+SHORT, LONGEST_ANSWER = 128, 8192
+"""Tokens of an answer: as many as the longest that is expected, but within these."""
 LONGEST_SHOWN = 1000
 
 
@@ -86,11 +88,13 @@ class Rewriting:
         read = Reader(words.tokenizer, words.max_length, with_types=False)
         said = share.said(range(min(len(share), MOST_ANSWERS)))
         rows = [source_and_target(said[place].messages) for place in sorted(said)]
+        wanted = [len(e["labels"]) for e in share.examples(range(len(rows)))]
+        decoding = Decoding(max_new_tokens=min(max(SHORT, *wanted), LONGEST_ANSWER))
         answers: list[str] = []
         for start in range(0, len(rows), AT_ONCE):
             tell(f"Writing answers to measure, {start} of {len(rows)}")
             asked = read([(source, "") for source, _ in rows[start : start + AT_ONCE]])
-            answers += speaker.answer([Row(each.ids) for each in asked], Decoding()).texts
+            answers += speaker.answer([Row(each.ids) for each in asked], decoding).texts
         pairs = [
             (source, expected, answer)
             for (source, expected), answer in zip(rows, answers, strict=True)

@@ -1,8 +1,10 @@
 """Which characters of a conversation are learned, in the templates of several families."""
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from lora_engine.data.chat import ChatFormat, RefusedError, control_ids
+from lora_engine.data.tokens import prompt_ids
 from tests.data import templates
 from tests.data.conftest import CHATML, make_tokenizer
 
@@ -40,6 +42,38 @@ def test_every_answer_is_learned_up_to_its_end_token(
     template: str | None, expected: list[str]
 ) -> None:
     assert learned(template, TWO_ANSWERS) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (CHATML, "<|im_end|>"),
+        (None, "<|im_end|>"),
+        (templates.QWEN3, "<|im_end|>"),
+        (templates.GLM, None),
+        ("{{ raise_exception('never') }}", None),
+    ],
+)
+def test_what_ends_an_answer_is_seen_in_the_template(
+    template: str | None, expected: str | None
+) -> None:
+    assert ChatFormat(make_tokenizer(template)).end_of_answer() == expected
+
+
+def test_without_a_template_a_chat_begins_as_the_models_texts_do() -> None:
+    plain = make_tokenizer(None)
+    ids = prompt_ids(messages([("user", "Hi")]), plain)
+    begun = make_tokenizer(None)
+    begun.add_special_tokens({"bos_token": "<|begin|>"})
+    begun._tokenizer.post_processor = TemplateProcessing(
+        single="<|begin|> $A", special_tokens=[("<|begin|>", begun.bos_token_id)]
+    )
+    assert prompt_ids(messages([("user", "Hi")]), begun) == [begun.bos_token_id, *ids]
+    written = ChatFormat(begun).write(messages(TWO_ANSWERS))
+    assert [written.text[start:end] for start, end in written.learned] == [
+        " A light.<|im_end|>",
+        " Here.<|im_end|>",
+    ]
 
 
 def test_answers_that_are_written_differently_later_are_counted() -> None:

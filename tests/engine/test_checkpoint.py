@@ -100,3 +100,18 @@ def test_half_of_a_checkpoint_is_none(training: Training) -> None:
     (half / "state.pt").write_bytes(b"half")
     assert not checkpoint_folder.exists(training.folder)
     assert training.step() is None
+
+
+def test_a_longer_schedule_counts_at_once(training: Training) -> None:
+    model, optimizer, scheduler = training.parts
+    for _ in range(10):
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == 0
+    training.save(10)
+    again = Training(training.folder)
+    model, optimizer, _ = again.parts
+    config = TrainConfig(base_model="tiny", dataset="rows")
+    longer = make_scheduler(optimizer, config, 20)
+    load_checkpoint(training.folder, model, optimizer, longer, "rows", {})
+    assert optimizer.param_groups[0]["lr"] == longer.get_last_lr()[0] > 0

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import peft
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lora_engine import adapter as adapter_files
@@ -24,6 +26,7 @@ from lora_engine.compare import compare
 from lora_engine.config import TrainConfig
 from lora_engine.errors import DataError, ModelError, SettingsError, WorkbenchError
 from lora_engine.generate import Decoding
+from lora_engine.inspection import build_profile
 from lora_engine.model import load_base
 from lora_engine.serve import Service
 from lora_engine.tasks.choice import choose_task
@@ -178,6 +181,30 @@ def test_an_adapter_of_the_reference_is_judged_with_numbered_labels(
     with torch.no_grad():
         expected = theirs.eval()(**inputs).logits.softmax(-1)[0].tolist()
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_part_that_the_files_do_not_have_is_trained_and_saved(
+    run: Callable[..., TrainResult], folder: Path, tmp_path: Path
+) -> None:
+    """BERT's pooler, where the model was saved as one that fills in masks."""
+    bare = tmp_path / "bare"
+    shutil.copytree(folder, bare)
+    tensors = load_file(bare / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
+    assert len(kept) == len(tensors) - 2
+    save_file(kept, bare / "model.safetensors", metadata={"format": "pt"})
+    assert build_profile(folder, "x", "classification").always_saved == ("classifier",)
+    assert build_profile(bare, "x", "classification").always_saved == ("classifier", "pooler")
+    run(base_model=str(bare))
+    adapter = tmp_path / "out" / "adapter"
+    found = compare(adapter, "the sea burns", Decoding(), home=tmp_path)["adapted"]
+    torch.manual_seed(7)  # the reference draws another pooler, and then takes ours
+    base = AutoModelForSequenceClassification.from_pretrained(bare, num_labels=2)
+    theirs = peft.PeftModel.from_pretrained(base, adapter)
+    inputs = AutoTokenizer.from_pretrained(bare)("the sea burns", return_tensors="pt")
+    with torch.no_grad():
+        expected = theirs.eval()(**inputs).logits.softmax(-1)[0].tolist()
+    assert list(found.values()) == pytest.approx(expected, abs=1e-5)
 
 
 def test_pairs_and_many_numbered_labels(run: Callable[..., TrainResult], tmp_path: Path) -> None:

@@ -146,6 +146,19 @@ def test_dtype(stored: Any, asked: Any, kept: Any, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "merged" / "config.json").read_text())["dtype"] == report.dtype
 
 
+def test_a_merged_chat_model_ends_where_its_template_does(tmp_path: Path) -> None:
+    base, path = made("plain", tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    for known in (0, [0, end], None):
+        said = {"do_sample": True} | ({} if known is None else {"eos_token_id": known})
+        (base / "generation_config.json").write_text(json.dumps(said))
+        out = tmp_path / f"merged {known}"
+        export_merged(path, out, home=tmp_path, report=quiet)
+        found = json.loads((out / "generation_config.json").read_text())
+        assert found == {"do_sample": True, "eos_token_id": [end] if known is None else [0, end]}
+
+
 def test_shards_and_the_bases_own_generation_config(tmp_path: Path, capsys: Any) -> None:
     base, path = made("plain", tmp_path)
     said = {"temperature": 0.6, "do_sample": False, "top_p": 0.9, "eos_token_id": [1, 2]}

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
+from transformers.models.auto import CONFIG_MAPPING
 
 from lora_engine import adapter as adapter_files
 from lora_engine.adapter import Adapter
@@ -199,3 +200,29 @@ def test_an_adapter_of_another_model_is_refused_with_every_tensor_named(
 def test_bad_decoding_is_a_sentence(bad: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(bad))):
         Decoding.parse(bad)
+
+
+def test_an_answer_ends_where_the_chat_template_says(folder: Path) -> None:
+    speaker = Speaker.load(folder, torch.device("cpu"))
+    end = speaker.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    speaker.tokenizer.eos_token = "<|im_start|>"  # as base models have another end than their chats
+    assert Speaker(speaker.model, speaker.tokenizer).stop_ids >= {1, end}
+
+
+def test_a_model_without_a_cache_of_keys_gives_the_reference_answers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING["mamba"](
+        vocab_size=tiny.VOCABULARY, hidden_size=32, state_size=8, num_hidden_layers=2,
+        bos_token_id=0, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    folder = tiny.save_model_folder(tmp_path / "model", model)
+    path = make(tmp_path / "a", model, str(folder), target_modules=["in_proj"], size=0.3)
+    speaker = Speaker.load(folder, torch.device("cpu"))
+    rows = [Row(PROMPTS[0]), Row(PROMPTS[1], adapter_files.read(path)), Row(PROMPTS[1])]
+    found = speaker.answer(rows, Decoding(max_new_tokens=8)).token_ids
+    assert found == [
+        reference_answer(folder, path if row.adapter else None, row.prompt_ids, 8) for row in rows
+    ]
+    assert found[1] != found[2]
+    assert speaker.divergence(rows[1], found[1]) > 0

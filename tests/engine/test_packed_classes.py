@@ -67,7 +67,7 @@ def test_packed_texts_have_the_padded_loss_and_gradients(name: str) -> None:
     for tensor in trained_tensors(model).values():
         torch.nn.init.normal_(tensor, std=0.05)
     plain = PaddedClasses(model, 1, 16)
-    path = choose_classes(model, plain, settings())
+    path = choose_classes(model, plain, settings(), longest=31)
     assert isinstance(path, PackedClasses)
     rows = texts(types=name in ("bert", "electra"))
 
@@ -89,16 +89,16 @@ def test_a_family_that_cannot_be_packed_is_padded(name: str) -> None:
     model = family(name)
     before = model.config._attn_implementation
     plain = PaddedClasses(model, 1, 16)
-    assert choose_classes(model, plain, settings()) is plain
+    assert choose_classes(model, plain, settings(), longest=31) is plain
     assert model.config._attn_implementation == before
 
 
 def test_the_switch_is_heeded_and_the_mode_of_the_model_stays() -> None:
     model = family("bert").train()
     plain = PaddedClasses(model, 1, 16)
-    assert choose_classes(model, plain, settings(fast=False)) is plain
-    assert choose_classes(model, plain, settings(neftune_noise_alpha=5)) is plain
-    assert isinstance(choose_classes(model, plain, settings()), PackedClasses)
+    assert choose_classes(model, plain, settings(fast=False), 31) is plain
+    assert choose_classes(model, plain, settings(neftune_noise_alpha=5), 31) is plain
+    assert isinstance(choose_classes(model, plain, settings(), 31), PackedClasses)
     assert model.training
 
 
@@ -130,3 +130,10 @@ def test_what_padded_attention_does_not_know_is_refused() -> None:
         padded_attention(module, states, states, states, torch.ones(1), cu_seq_lens_q=borders)
     with pytest.raises(NotImplementedError, match="full attention"):
         padded_attention(module, states, states, states, None)
+
+
+def test_rows_that_are_longer_than_the_attention_reaches_are_padded() -> None:
+    model = family("modernbert", local_attention=32, pad_token_id=0)
+    plain = PaddedClasses(model, 0, 16)
+    assert choose_classes(model, plain, settings(), longest=17) is plain
+    assert isinstance(choose_classes(model, plain, settings(), longest=16), PackedClasses)

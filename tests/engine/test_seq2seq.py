@@ -21,7 +21,7 @@ from lora_engine import adapter as adapter_files
 from lora_engine.batches import IGNORED
 from lora_engine.compare import compare
 from lora_engine.config import LoraConfig, TrainConfig
-from lora_engine.generate import Decoding, Row, Speaker
+from lora_engine.generate import Answers, Decoding, Row, Speaker
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
 from lora_engine.rewriting_loss import PaddedPairs
@@ -203,3 +203,26 @@ def test_a_run_learns_measures_and_answers_as_the_reference(
     done = json.loads(out.getvalue().splitlines()[-1])
     assert done["texts"] == [answers["base"], answers["adapted"]]
     assert done["divergence"] == pytest.approx(answers["divergence"], rel=1e-4)
+
+
+@pytest.mark.usefixtures("trained")
+def test_answers_may_be_as_long_as_what_is_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def answer(_: Speaker, rows: list[Row], decoding: Decoding) -> Answers:
+        asked.append(decoding.max_new_tokens)
+        return Answers([""] * len(rows), [[]] * len(rows), 1.0)
+
+    monkeypatch.setattr(Speaker, "answer", answer)
+    long = tmp_path / "long.csv"
+    long.write_text("prompt,completion\nwhat,the sea\nwho," + "the light " * 200 + "\n")
+    settings = json.loads((tmp_path / "out" / "adapter" / "train_config.json").read_text())
+    changed = {"test_dataset": str(long), "max_length": 512, "max_steps": 1}
+    train(
+        TrainConfig.parse(settings | changed), tmp_path / "again", lambda _: None, lambda: False,
+        home=tmp_path / "home", device="cpu",
+    )  # fmt: skip
+    assert max(asked) > 200
+    assert min(asked) == 128, "the validation share's are short"

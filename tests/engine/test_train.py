@@ -307,3 +307,14 @@ def test_bad_input_is_one_sentence(
     with pytest.raises(error, match=sentence) as raised:
         run("bad", **changes)
     assert "\n" not in str(raised.value)
+
+
+def test_the_longest_row_may_be_one_of_the_test_file(run: Runs, home: Path, tmp_path: Path) -> None:
+    """A way that holds up to some length must hold for the rows that are only measured."""
+    long = tmp_path / "long.jsonl"
+    rows = [{"prompt": "what is the sea", "completion": "the light burns " * 10}]
+    long.write_text("\n".join(map(json.dumps, rows)))
+    alone = prepare(run.config(), home, tmp_path / "a", lambda _: None)
+    tested = prepare(run.config(test_dataset=str(long)), home, tmp_path / "b", lambda _: None)
+    assert tested.test is not None
+    assert tested.longest == tested.test.encoded.longest > alone.longest

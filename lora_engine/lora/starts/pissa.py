@@ -1,7 +1,7 @@
 """PiSSA: A and B start as the main directions of the weight."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lora_engine.lora.layers import LoRALayer
 
@@ -12,9 +12,14 @@ def start(layer: LoRALayer, more: str = "") -> None:
 
     ``more`` empty takes the exact SVD; ``_niter_4`` the randomised one with so many iterations.
     The paper subtracts the start from the base weight; here the low-rank path subtracts it from
-    its output, which is the same sum and leaves the base untouched.
+    its output, which is the same sum and leaves the base untouched. An embedding starts as ever,
+    as in PEFT.
     """
     pair = layer.low_rank
+    if isinstance(layer.base_layer, nn.Embedding):
+        pair.start()
+        pair.start_A, pair.start_B = pair.lora_A.clone(), pair.lora_B.clone()
+        return
     weight = layer.stored().flatten(1)
     if more:
         u, s, v = torch.svd_lowrank(weight, q=pair.r, niter=int(more.removeprefix("_niter_")))

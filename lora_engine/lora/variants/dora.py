@@ -29,12 +29,14 @@ class Kind:
 
     def combine(self, layer: "LoRALayer", x: Tensor, out: Tensor) -> Tensor:
         """See ``Variant``."""
-        scale = self._scale(layer).to(out.dtype)
+        scale = self._scale(layer)
         low_rank = layer.low_rank
         if isinstance(layer.base_layer, nn.Embedding):
-            rescaled: Tensor = scale * (out + low_rank(x).to(out.dtype))
+            rescaled: Tensor = scale.to(out.dtype) * (out + low_rank(x).to(out.dtype))
             return rescaled
-        scale = _as_output(layer, scale)
+        # the difference is taken before bf16 rounds it away
+        more = _as_output(layer, (scale - 1).to(out.dtype))
+        scale = _as_output(layer, scale.to(out.dtype))
         base, used = out, x
         if layer.training and low_rank.drops:
             # as in the reference, inputs are dropped for the rescaled base product as well
@@ -43,7 +45,7 @@ class Kind:
         if layer.bias is not None:
             base = base - _as_output(layer, layer.bias)
         added = low_rank.product(used, low_rank.lora_A, low_rank.lora_B)
-        combined: Tensor = out + (scale - 1) * base + scale * added
+        combined: Tensor = out + more * base + scale * added
         return combined
 
     def merged_weight(self, layer: "LoRALayer", weight: Tensor) -> Tensor:
