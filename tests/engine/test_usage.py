@@ -38,7 +38,7 @@ def test_a_chat_without_a_template_of_its_own_is_told_the_one_it_was_trained_wit
     assert "eos_token_id" not in known
     bare = tiny.tokenizer(chat=False)
     code = re.findall(r"```python\n(.*?)```", task.usage("m", Words(bare, 64, {})), re.DOTALL)[-1]
-    exec(code, {"tokenizer": bare})  # noqa: S102 - as a reader would
+    exec(code, {"tokenizer": bare})  # as a reader would
     turns = [{"role": "user", "content": "Hi"}]
     assert bare.apply_chat_template(turns, tokenize=False) == "User: Hi\n\n"
     other = tiny.tokenizer()
