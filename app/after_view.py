@@ -1,5 +1,6 @@
 """What came of the work after training, as HTML: a rank report, new runs, exported files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +11,8 @@ from app.wording import after as words
 from jobs.job import Job
 
 MOST_MODULES = 400
+MOST_VALUES = 64
+"""Singular values that are drawn for a module."""
 
 
 def ranks_html(report: dict[str, Any]) -> str:
@@ -23,7 +26,8 @@ def ranks_html(report: dict[str, Any]) -> str:
     return (
         f'<p class="learn">{text(report["sentence"])}</p>{notes}{_kept(report)}'
         f'<p class="legend"><span><i class="r90"></i>{text(words.RANKS_BAR)}</span>'
-        f'<span><i class="r99"></i>{text(words.RANKS_MORE)}</span></p>'
+        f'<span><i class="r99"></i>{text(words.RANKS_MORE)}</span>'
+        f"<span>{text(words.RANKS_SPECTRUM)}</span></p>"
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text(words.RANKS_TITLE)}">'
         f'<ul class="ranks">{rows}</ul></div>'
     )
@@ -46,13 +50,26 @@ def _kept(report: dict[str, Any]) -> str:
 
 def _module(module: dict[str, Any]) -> str:
     r = module["r"]
-    values = ", ".join(f"{value:.3g}" for value in module["singular_values"][:8])
     return (
-        f'<li title="{text(values)}"><span class="name">{text(module["name"])}</span>'
+        f'<li><span class="name">{text(module["name"])}</span>'
         f'<span class="value">{module["rank_90"]} / {module["rank_99"]} of {r}</span>'
+        f"{_spectrum(module['singular_values'])}"
         '<span class="bar" aria-hidden="true">'
         f'<i class="r99" style="width:{100 * module["rank_99"] / r:.1f}%"></i>'
         f'<i class="r90" style="width:{100 * module["rank_90"] / r:.1f}%"></i></span></li>'
+    )
+
+
+def _spectrum(values: Sequence[float]) -> str:
+    """A column for each of the largest singular values, as high as it is of the first."""
+    shown = values[:MOST_VALUES]
+    if not shown or not shown[0]:
+        return ""
+    columns = "".join(f'<i style="height:{100 * value / shown[0]:.0f}%"></i>' for value in shown)
+    said = words.RANKS_VALUES.format(values=", ".join(f"{value:.3g}" for value in shown[:8]))
+    return (
+        f'<span class="spectrum" role="img" aria-label="{text(said)}" title="{text(said)}">'
+        f"{columns}</span>"
     )
 
 

@@ -1,6 +1,6 @@
 """How well a classifier or a rewriting model did, from the engine's metrics, as HTML."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.html import facts, muted, row_html, text
@@ -10,7 +10,8 @@ from app.wording import scores as words
 Metrics = dict[str, Any]
 SHARES = ("test", "validation")
 MOST_CELLS = 20
-"""Labels whose confusion matrix is drawn; of more only the figures are shown."""
+"""Labels whose confusion matrix has numbers; of more it is a picture and a list."""
+MOST_CONFUSED = 15
 
 
 def scores_html(metrics: Metrics) -> str:
@@ -41,6 +42,7 @@ def _labels(measured: Metrics, metrics: Metrics) -> str:
         + muted(words.F1_MEANING)
         + muted(baseline_sentence(matrix, measured["accuracy"], labels))
         + confusion_html(matrix, labels)
+        + by_label_html(measured.get("by_label") or {})
         + mistakes_html(measured.get("mistakes", ()))
     )
 
@@ -60,7 +62,7 @@ def baseline_sentence(matrix: Sequence[Sequence[int]], accuracy: float, labels: 
 def confusion_html(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
     """Rows are the true labels, columns what the model gave; darker is more of its row."""
     if len(labels) > MOST_CELLS:
-        return muted(words.TOO_MANY.format(most=MOST_CELLS))
+        return _picture(matrix) + _confused(matrix, labels)
     head = "".join(f'<th scope="col">{text(label)}</th>' for label in labels)
     body = ""
     for number, (label, row) in enumerate(zip(labels, matrix, strict=True)):
@@ -75,6 +77,67 @@ def confusion_html(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> st
     )
 
 
+def _picture(matrix: Sequence[Sequence[int]]) -> str:
+    """A square for each cell that is not empty, without words."""
+    size = len(matrix)
+    cells = "".join(
+        f'<rect class="{"right" if a == b else "wrong"}" x="{b}" y="{a}" width="1" height="1"'
+        f' fill-opacity="{0.15 + 0.85 * count / sum(row):.2f}"/>'
+        for a, row in enumerate(matrix)
+        for b, count in enumerate(row)
+        if count
+    )
+    return (
+        f"{muted(words.PICTURE_HINT)}"
+        f'<svg class="confusion" viewBox="0 0 {size} {size}" role="img"'
+        f' aria-label="{text(words.CONFUSION)}">{cells}</svg>'
+    )
+
+
+def _confused(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
+    """The pairs of labels that were taken for each other most often."""
+    wrong = [
+        (count, labels[a], labels[b])
+        for a, row in enumerate(matrix)
+        for b, count in enumerate(row)
+        if count and a != b
+    ]
+    wrong.sort(key=lambda pair: -pair[0])
+    lines = [
+        (text(true), text(given), f"{count:,}") for count, true, given in wrong[:MOST_CONFUSED]
+    ]
+    return _table(words.CONFUSED, words.CONFUSED_COLUMNS, lines)
+
+
+def by_label_html(figures: Mapping[str, Metrics]) -> str:
+    """How each of more than two labels did, the worst first."""
+    if len(figures) < 3:
+        return ""
+    worst = sorted(figures.items(), key=lambda each: each[1]["f1"])
+    names = ("precision", "recall", "f1")
+    lines = [
+        (text(label), f"{each['rows']:,}", *(percent(each[name]) for name in names))
+        for label, each in worst
+    ]
+    return _table(words.BY_LABEL, words.LABEL_COLUMNS, lines)
+
+
+def _table(
+    title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], kind: str = ""
+) -> str:
+    """A table in a box of its own height; empty without lines."""
+    if not lines:
+        return ""
+    head = "".join(f'<th scope="col">{text(name)}</th>' for name in columns)
+    body = "".join(row_html(columns, line) for line in lines)
+    return (
+        f"<h3>{text(title)}</h3>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(title)}">'
+        f'<table class="rows stacked {kind}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
 def _cell(count: int, share: float, right: bool) -> str:
     kind = "right" if right else "wrong"
     return (
@@ -84,25 +147,14 @@ def _cell(count: int, share: float, right: bool) -> str:
 
 def mistakes_html(mistakes: Sequence[Metrics]) -> str:
     """The wrong rows that the model was surest of."""
-    if not mistakes:
-        return ""
-    head = "".join(f'<th scope="col">{text(name)}</th>' for name in words.MISTAKE_COLUMNS)
-    body = "".join(
-        row_html(
-            words.MISTAKE_COLUMNS,
-            (
-                *(f"{mistake['line']:,}", _texts(mistake), text(mistake["true"])),
-                *(text(mistake["predicted"]), percent(mistake["confidence"])),
-            ),
+    lines = [
+        (
+            *(f"{mistake['line']:,}", _texts(mistake), text(mistake["true"])),
+            *(text(mistake["predicted"]), percent(mistake["confidence"])),
         )
         for mistake in mistakes
-    )
-    return (
-        f"<h3>{text(words.MISTAKES)}</h3>"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(words.MISTAKES)}">'
-        f'<table class="rows stacked mistakes"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    ]
+    return _table(words.MISTAKES, words.MISTAKE_COLUMNS, lines, "mistakes")
 
 
 def _texts(mistake: Metrics) -> str:
@@ -119,17 +171,11 @@ def _answers(measured: Metrics) -> str:
         (words.ROUGE, percent(measured["rouge_l"] or 0)),
         (words.LOSS, loss_text(measured["loss"])),
     ]
-    head = "".join(f'<th scope="col">{text(name)}</th>' for name in words.ANSWER_COLUMNS)
-    body = "".join(
-        row_html(words.ANSWER_COLUMNS, [text(sample[key]) for key in words.ANSWER_KEYS])
-        for sample in measured.get("samples", ())
-    )
-    return (
-        facts(figures)
-        + muted(words.ANSWERED.format(rows=f"{measured.get('answered_rows', 0):,}"))
-        + '<div class="scroll" tabindex="0"><table class="rows stacked">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    lines = [
+        [text(sample[key]) for key in words.ANSWER_KEYS] for sample in measured.get("samples", ())
+    ]
+    said = muted(words.ANSWERED.format(rows=f"{measured.get('answered_rows', 0):,}"))
+    return facts(figures) + said + _table(words.ANSWERS, words.ANSWER_COLUMNS, lines)
 
 
 def percent(share: float) -> str:

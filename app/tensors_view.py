@@ -7,7 +7,7 @@ from app.html import facts, muted, row_html, text
 from app.wording import tensors as words
 from lora_engine.table import TensorRow
 
-MOST_SHOWN = 400
+MOST_SHOWN = 1500
 
 
 def tensors_html(rows: Sequence[TensorRow]) -> str:

@@ -80,6 +80,8 @@ def cheaper_settings(config: TrainConfig) -> list[str]:
             f"batch size {half} instead of {batch} "
             f"(with gradient accumulation {steps} it learns the same)"
         )
+    if not config.gradient_checkpointing:
+        tries.append("gradient checkpointing")
     if config.max_length > 64:
         tries.append(f"maximum length {config.max_length // 2} instead of {config.max_length}")
     if config.lora.r > 1:
@@ -87,6 +89,10 @@ def cheaper_settings(config: TrainConfig) -> list[str]:
     modules = config.lora.target_modules or ()
     if len(modules) > 2:
         tries.append(f"fewer target modules than {len(modules)}")
+    lora = config.lora
+    from_weights = lora.variant != "plain" or lora.init_lora_weights.startswith("pissa")
+    if config.quantization == "none" and lora.method == "lora" and not from_weights:
+        tries.append("a base in 4 bits")
     return [*tries, "a smaller base model"]
 
 

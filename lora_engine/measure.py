@@ -1,4 +1,4 @@
-"""The loss of finished adapters on the rows that their run held out."""
+"""The loss of finished adapters on rows that their run did not train on."""
 
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from lora_engine.prepare import prepare
 from lora_engine.progress import Progress, Report
 
 
-def validation_losses(
+def unseen_losses(
     adapters: Sequence[Adapter],
     config: TrainConfig,
     *,
@@ -21,19 +21,20 @@ def validation_losses(
     report: Report,
     device: str = "auto",
 ) -> list[float]:
-    """Each adapter's mean loss on the validation share of ``config``, in nats per learned token,
-    or per row of a classifier.
+    """Each adapter's mean loss on the validation share of ``config``, or else on its test data, in
+    nats per learned token, or per row of a classifier.
 
     The share is drawn with the run's own seed, so these are the rows that were held out then.
 
     Raises:
-        WorkbenchError: the model or the data is gone, or no rows were held out.
+        WorkbenchError: the model or the data is gone, or the run had no such rows.
     """
     place = choose_device(device)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         work = prepare(config, home, Path(folder), report)
-        if not work.validation:
-            raise DataError("no rows were held out in its run")
+        rows = work.validation or work.test
+        if not rows:
+            raise DataError("its run had no rows that it did not train on")
         losses = []
         for number, adapter in enumerate(adapters, start=1):
             report(Progress(phase="evaluating", message=f"Measuring, {number} of {len(adapters)}"))
@@ -42,5 +43,5 @@ def validation_losses(
             attach(model, adapter)
             model.eval()
             path = work.task.path(model, config, work.words, place, work.longest)
-            losses.append(mean_loss(path, work.validation.in_order()))
+            losses.append(mean_loss(path, rows.in_order()))
     return losses

@@ -32,7 +32,7 @@ class ShrinkReport(BaseModel):
     """Size of the tensors in float32, in MB of 10**6 bytes."""
     mb: float
     eval_loss_before: float | None = None
-    """On the rows that the run held out, in nats per learned token; None where not measured."""
+    """On rows that the run did not train on (see ``measure``); None where not measured."""
     eval_loss: float | None = None
     sentence: str = ""
     note: str = ""
@@ -55,7 +55,7 @@ def shrink(
     (see ``Pair.cut``); where it has no higher rank it stays what it is. Modules of a smaller
     rank, magnitudes, biases and whole saved modules stay as they are. The new files scale by 1:
     B·A is ΔW itself. With ``measure`` the loss before and after is taken on the rows that the
-    run held out, where its settings, data and base model are still there.
+    run held out, or else on its test data, where its settings, data and base model are still there.
 
     Raises:
         WorkbenchError: no adapter with pairs of a higher rank, or ``out`` has something in it.
@@ -122,13 +122,13 @@ def _measured(
     before: Adapter, after: Adapter, home: Path, report: Report, device: str
 ) -> dict[str, Any]:
     """The two losses, or the reason why there are none."""
-    from lora_engine.measure import validation_losses
+    from lora_engine.measure import unseen_losses
 
     if before.training is None or "dataset" not in before.training:
         return {"note": "Not measured: the adapter does not say what it was trained on."}
     try:
         config = TrainConfig.parse(before.training)
-        losses = validation_losses([before, after], config, home=home, report=report, device=device)
+        losses = unseen_losses([before, after], config, home=home, report=report, device=device)
     except WorkbenchError as error:
         return {"note": f"Not measured: {error}"}
     return {"eval_loss_before": losses[0], "eval_loss": losses[1]}

@@ -9,6 +9,8 @@ RANKS_HINT = (
 RANKS = "Measure the ranks"
 RANKS_BAR = "rank for 90 % of the energy"
 RANKS_MORE = "for 99 %"
+RANKS_SPECTRUM = "columns: a module's singular values, each as high as it is of the largest"
+RANKS_VALUES = "Singular values {values}"
 RANKS_KEPT = "Share of everything learned that rank 1, 2, … alone would keep"
 RANKS_ADVICE = (
     "Rank {rank} would hold 90 %, so “Make it smaller” below can cut it to that; the next run on "

@@ -19,11 +19,19 @@ NO_BETTER = (
 )
 CONFUSION = "Confusion matrix"
 CONFUSION_HINT = "Confusion matrix: a line is the true label, a column what the model gave."
-TOO_MANY = "The confusion matrix is drawn for up to {most} labels; the zip has the whole of it."
+PICTURE_HINT = (
+    "Confusion matrix: a line is the true label, a column what the model gave; what lies on the "
+    "diagonal is right. The zip has it with all names."
+)
+CONFUSED = "Most often taken for another"
+CONFUSED_COLUMNS = ("True label", "Given label", "Rows")
+BY_LABEL = "Label by label"
+LABEL_COLUMNS = ("Label", "Rows", "Precision", "Recall", "F1")
 MISTAKES = "The mistakes it was surest of"
 MISTAKE_COLUMNS = ("Line", "Text", "True label", "Given label", "Certainty")
 EXACT = "Exact match"
 ROUGE = "ROUGE-L"
 ANSWERED = "Exact match and ROUGE-L are of the answers to {rows} rows."
+ANSWERS = "Some of the answers"
 ANSWER_COLUMNS = ("Asked", "Expected", "Answered")
 ANSWER_KEYS = ("source", "expected", "answer")

@@ -171,8 +171,9 @@ FIELDS: dict[str, tuple[str, str]] = {
     ),
     "lora.method": (
         "Method",
-        "LoRA is right nearly always. Freeze trains the last layers themselves, full trains "
-        "everything (much memory), GaLore is full training with less memory.",
+        "LoRA is right nearly always. Freeze trains the last layers themselves, for a style or a "
+        "narrow task. Full trains everything, for a new language or very many rows, and needs "
+        "much memory; GaLore is the same with less.",
     ),
     "lora.freeze_trainable_layers": (
         "Layers to train",
@@ -204,8 +205,10 @@ FIELDS: dict[str, tuple[str, str]] = {
     ),
     "lora.init_lora_weights": (
         "Start of A and B",
-        "How the pairs begin. Kaiming is the paper's; PiSSA begins with each weight's main "
-        "directions and often learns faster; LoftQ makes up for what a quantised base lost.",
+        "How the pairs begin. Kaiming is the paper's and right nearly always; Gaussian is other "
+        "tools' habit, to repeat their runs; orthogonal spreads high ranks more evenly. PiSSA "
+        "begins with each weight's main directions and often learns faster; LoftQ makes up for "
+        "what a quantised base lost.",
     ),
     "lora.use_rslora": (
         "rsLoRA",

@@ -84,6 +84,8 @@ def test_ranks_are_measured_and_drawn(services: Services, brought: list[Job]) ->
     html = ranks_html(report)
     assert "q_proj" in html
     assert html.count("<li") == len(report["modules"])
+    assert html.count('class="spectrum"') == len(report["modules"])
+    assert f"Singular values {report['modules'][0]['singular_values'][0]:.3g}, " in html
     assert report["sentence"] in html
     cut = ranks_html(report | {"rank_90": 2})
     assert "Rank 2 would hold 90 %" in cut

@@ -37,13 +37,30 @@ def test_a_useless_classifier_is_called_that() -> None:
     assert baseline_sentence([[0, 0], [0, 0]], 0, ["no", "yes"]) == ""
 
 
-def test_many_labels_have_figures_without_a_matrix() -> None:
-    labels = [str(number) for number in range(77)]
+def test_many_labels_have_a_picture_and_what_was_confused() -> None:
+    labels = [f"label {number}" for number in range(77)]
     matrix = [[int(a == b) for a in range(77)] for b in range(77)]
     measured = MEASURED | {"confusion": matrix, "f1": None, "mistakes": []}
     html = scores_html({"labels": labels, "validation": measured})
-    assert "up to 20 labels" in html
-    assert "<table" not in html
+    assert html.count("<rect") == 77
+    assert "<table" not in html, "nothing was confused"
+    matrix[3][5] = 4
+    html = scores_html({"labels": labels, "validation": measured})
+    assert html.count('<rect class="wrong"') == 1
+    assert 'x="5" y="3"' in html
+    assert 'data-name="Given label">label 5<' in html
+
+
+def test_each_of_several_labels_has_its_figures_the_worst_first() -> None:
+    good = {"rows": 6, "precision": 1.0, "recall": 0.9, "f1": 0.95}
+    bad = {"rows": 4, "precision": 0.25, "recall": 0.5, "f1": 0.333}
+    matrix = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    measured = MEASURED | {"confusion": matrix, "by_label": {"a": good, EVIL: bad, "c": good}}
+    html = scores_html({"labels": ["a", EVIL, "c"], "validation": measured})
+    assert html.index("33.3 %") < html.index("95.0 %")
+    assert EVIL not in html
+    two = {"labels": ["no", "yes"], "validation": MEASURED | {"by_label": {"no": good}}}
+    assert "Label by label" not in scores_html(two), "two labels have all of it above"
 
 
 def test_rewritten_texts_have_exact_match_and_rouge() -> None:

@@ -183,11 +183,13 @@ def test_the_badge_says_how_far_the_adapter_goes(divergence: float, word: str) -
 
 
 def test_a_long_table_of_tensors_is_cut_and_says_so() -> None:
-    rows = [TensorRow(f"layer.{i}.weight", (2, 3), "float32", i == 0) for i in range(900)]
+    rows = [
+        TensorRow(f"layer.{i}.weight", (2, 3), "float32", i == 0) for i in range(MOST_SHOWN + 5)
+    ]
     html = tensors_html(rows)
     assert html.count("<tr class=") == MOST_SHOWN
-    assert "The first 400 of 900" in html
-    assert "5,400" in html
+    assert f"The first {MOST_SHOWN:,} of {MOST_SHOWN + 5:,}" in html
+    assert f"{6 * (MOST_SHOWN + 5):,}" in html
 
 
 def test_the_way_ahead_stands_where_nothing_is_yet() -> None:

@@ -140,3 +140,22 @@ def test_shrink_measures_on_the_rows_that_were_held_out(
     assert found["eval_loss"] is None
     assert found["note"].startswith("Not measured: ")
     assert "gone.jsonl" in found["sentence"]
+
+
+def test_without_held_out_rows_the_test_data_are_measured_on(
+    model_folder: Path, data_file: Path, home: Path, tmp_path: Path
+) -> None:
+    settings = {"base_model": str(model_folder), "dataset": str(data_file), "max_steps": 3}
+    settings |= {"learning_rate": 0.05, "precision": "fp32", "validation_share": 0}
+    losses = {}
+    for name, more in (("none", {}), ("tested", {"test_dataset": str(data_file)})):
+        config = TrainConfig.parse(settings | more)
+        result = train(config, tmp_path / name, lambda _: None, lambda: False, home=home)
+        assert result.adapter is not None
+        found = shrink(
+            result.adapter, 1, tmp_path / f"{name}.zip", home=home, report=lambda _: None
+        )
+        losses[name] = found.eval_loss_before, result.metrics.get("test")
+    assert losses["none"] == (None, None)
+    before, tested = losses["tested"]
+    assert before == pytest.approx(tested["loss"], rel=1e-4)

@@ -23,9 +23,11 @@ def test_cheaper_settings_come_from_the_jobs_own():
     )
     assert reasons.cheaper_settings(dear) == [
         "batch size 4 instead of 8 (with gradient accumulation 6 it learns the same)",
+        "gradient checkpointing",
         "maximum length 512 instead of 1024",
         "rank r 8 instead of 16",
         "fewer target modules than 3",
+        "a base in 4 bits",
         "a smaller base model",
     ]
 
@@ -38,7 +40,12 @@ def test_the_cheaper_batch_divides_the_dear_one(batch, cheaper, steps):
 
 
 def test_nothing_left_to_save_but_the_model():
-    least = config(batch_size=1, max_length=64, lora=LoraConfig(r=1))
+    least = config(
+        batch_size=1,
+        max_length=64,
+        gradient_checkpointing=True,
+        lora=LoraConfig(r=1, use_dora=True),
+    )
     assert reasons.out_of_memory(least) == (
         "The machine ran out of memory: try a smaller base model."
     )
