@@ -81,10 +81,13 @@ def answer(
 
 
 def one_base(jobs: Sequence[Job]) -> str:
-    """The base model of all these runs; raises AdapterError where they have several."""
+    """The base model of all these runs; raises AdapterError where they have several, or one that
+    was held in several forms."""
     bases = {job.config.base_model for job in jobs}
     if len(bases) != 1:
         raise AdapterError(words.SEVERAL_BASES)
+    if len({job.config.quantization for job in jobs}) > 1:
+        raise AdapterError(words.SEVERAL_FORMS)
     return bases.pop()
 
 

@@ -18,7 +18,7 @@ from jobs import tools
 from jobs.job import Job
 from lora_engine import catalog
 from lora_engine.adapter_config import read_settings
-from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.config import TrainConfig
 from lora_engine.errors import AdapterError, SettingsError
 from lora_engine.profile import ModelProfile
 
@@ -123,8 +123,10 @@ def _sum_sentence(jobs: Sequence[Job], weights: Sequence[float], found: Json) ->
 
 
 def _config_of(job: Job, adapter: Path) -> TrainConfig:
-    """A run's settings with ranks and scaling as they are in an adapter that was made of it."""
-    made = {"lora": read_settings(adapter).lora, "start_from": None}
+    """A run's settings with what an adapter that was made of it says: ranks, scaling, and the
+    bits of the base that it is for."""
+    own = read_settings(adapter)
+    made = {"lora": own.lora, "start_from": None, "quantization": own.quantization}
     return job.config.model_copy(update=made)
 
 
@@ -157,7 +159,8 @@ def bring_in(services: Services, path: Path, base_model: str, tell: Tell, name: 
     """Check an adapter made elsewhere against its base model and keep it with the runs.
 
     Raises:
-        AdapterError: it is no adapter; ToolError: it does not fit, with every wrong tensor named.
+        AdapterError: it is no adapter; ToolError: it does not fit, with every wrong tensor named;
+            SettingsError: it says of its base what cannot be.
     """
     if not path.exists():
         raise AdapterError(words.BRING_NONE.format(path=path))
@@ -165,10 +168,10 @@ def bring_in(services: Services, path: Path, base_model: str, tell: Tell, name: 
     arguments += [f"--base-model={base_model.strip()}"] if base_model.strip() else []
     found = run_tool(services, arguments, tell)
     labels = {"text": "text", "label": "label"} if found["task"] == "classification" else None
-    config = TrainConfig(
-        base_model=found["base_model"], dataset=words.ELSEWHERE, task=found["task"],
-        roles=labels, lora=LoraConfig.parse(found["lora"]),
-    )  # fmt: skip
+    config = TrainConfig.parse({
+        "base_model": found["base_model"], "dataset": words.ELSEWHERE, "task": found["task"],
+        "roles": labels, "lora": found["lora"], "quantization": read_settings(path).quantization,
+    })  # fmt: skip
     if not catalog.is_starter(config.base_model):
         catalog.remember(config.base_model, services.home)
     with _new_zip(services) as out:

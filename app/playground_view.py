@@ -13,7 +13,7 @@ from jobs.job import Job
 from lora_engine.data.library import Library
 from lora_engine.data.nouns import Turn
 from lora_engine.errors import WorkbenchError
-from lora_engine.registry import VARIANTS
+from lora_engine.registry import QUANTIZATIONS, VARIANTS
 
 NOTHING, SLIGHT, CLEAR = 0.001, 0.05, 1.0
 """Bounds of the mean KL, in nats per token, between one wording and the next."""
@@ -50,13 +50,20 @@ ADAPTED = Head(words.ADAPTED, words.ADAPTED_HINT)
 def heads(jobs: Sequence[Job]) -> list[Head]:
     """The base's head and one a run; several runs are told apart by their names."""
     untrained = bool(jobs) and sorts(jobs[0])
-    base = Head(words.BASE, words.BASE_HEAD_HINT, adapted=False) if untrained else BASE
+    hint = words.BASE_HEAD_HINT if untrained else words.BASE_HINT
+    base = Head(words.BASE, hint + _bits(jobs), adapted=False)
     if len(jobs) < 2:
         return [base, ADAPTED]
     return [
         base,
         *(Head(job.name, words.RUN_HINT.format(job=job.id, how=_how(job))) for job in jobs),
     ]
+
+
+def _bits(jobs: Sequence[Job]) -> str:
+    """In how few bits all sides hold the base, where the runs were trained on it so."""
+    held = QUANTIZATIONS.get(jobs[0].config.quantization) if jobs else None
+    return words.BASE_BITS.format(bits=held) if held else ""
 
 
 def _how(job: Job) -> str:

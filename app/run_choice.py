@@ -51,11 +51,12 @@ class RunChoice:
         return {self.run: gr.update(choices=choices, value=chosen)}
 
     def offer_others(self, job: Job, chosen: Sequence[int] = ()) -> Updates:
-        """The runs that can stand beside this one: of the same base model and kind."""
+        """The runs that can stand beside this one: of the same kind, and trained on the same base
+        model in the same bits, which then answers for all of them."""
         choices = [
             (f"{each.name} (#{each.id})", each.id)
             for each in making.others(self.services, job)
-            if sorts(each) == sorts(job)
+            if sorts(each) == sorts(job) and each.config.quantization == job.config.quantization
         ]
         return {
             self.others_box: gr.update(visible=bool(choices)),

@@ -89,9 +89,7 @@ def cheaper_settings(config: TrainConfig) -> list[str]:
     modules = config.lora.target_modules or ()
     if len(modules) > 2:
         tries.append(f"fewer target modules than {len(modules)}")
-    lora = config.lora
-    from_weights = lora.variant != "plain" or lora.init_lora_weights.startswith("pissa")
-    if config.quantization == "none" and lora.method == "lora" and not from_weights:
+    if config.quantization == "none" and not config.lora.needs_whole_base:
         tries.append("a base in 4 bits")
     return [*tries, "a smaller base model"]
 

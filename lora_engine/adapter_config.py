@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lora_engine.config import LoraConfig
+from lora_engine.config import LoraConfig, Quantization
 from lora_engine.errors import AdapterError, SettingsError
 from lora_engine.profile import ModelProfile
 from lora_engine.registry import SWITCHES
@@ -48,7 +48,7 @@ class AdapterSettings:
     revision: str | None
     training: dict[str, Any] | None
     """The run's TrainConfig as JSON, where the adapter was made here; of a combination only
-    ``base_model`` and ``task``, and of what it was made."""
+    ``base_model``, ``task`` and ``quantization``, and of what it was made."""
     peft: dict[str, Any] | None
     """``adapter_config.json`` as it lies there; None where weights were trained in place."""
     about: dict[str, Any] = field(default_factory=dict)
@@ -67,6 +67,11 @@ class AdapterSettings:
     def labels(self) -> tuple[str, ...]:
         """A classifier's labels in the order of its outputs; empty where nobody wrote them down."""
         return tuple(map(str, self.about.get("labels") or ()))
+
+    @property
+    def quantization(self) -> Quantization:
+        """How its base was held in training; ``none`` where the adapter does not say."""
+        return str((self.training or {}).get("quantization") or "none")
 
     @property
     def weights(self) -> str:

@@ -51,13 +51,15 @@ class Question:
 class Judge:
     """A base model in memory that sorts texts with and without adapters."""
 
-    def __init__(self, folder: Path, head: Head, device: torch.device) -> None:
+    def __init__(
+        self, folder: Path, head: Head, device: torch.device, quantization: Quantization = "none"
+    ) -> None:
         self.labels = head.labels
         self._config = read_config(folder)
         self._tokenizer = load_tokenizer(folder)
         pad_id = padding_id(self._tokenizer)
         dtype = dtype_for_answers(device)
-        self._model = load_classifier(folder, device, dtype, head, pad_id)
+        self._model = load_classifier(folder, device, dtype, head, pad_id, quantization)
         quicken(self._model)
         self._switchboard = Switchboard(self._model)
         self._path = PaddedClasses(self._model, pad_id, batch_size=1)

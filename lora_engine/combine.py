@@ -186,11 +186,13 @@ def _config(parts: Sequence[Part], names: list[str], rank: int) -> dict[str, Any
 
 
 def _made(parts: Sequence[Part], method: Way) -> dict[str, Any]:
-    """How it was made; ``base_model`` and ``task`` as in a run's own settings."""
+    """How it was made; ``base_model``, ``task`` and, where the parts agree, ``quantization`` as in
+    a run's own settings."""
     first: AdapterSettings = parts[0].adapter.settings
     return {
         "base_model": (first.training or {}).get("base_model") or first.base_model,
         "task": (first.training or {}).get("task", "auto"),
+        "quantization": first.quantization if len(_forms(parts)) == 1 else "none",
         "method": method,
         "parts": [{"adapter": part.path.name, "weight": part.weight} for part in parts],
     }
@@ -200,12 +202,19 @@ def _report(parts: Sequence[Part], method: Way, r: int, modules: int, kept: floa
     sums = " + ".join(f"{part.weight:g} × {part.path.name}" for part in parts)
     said = "all" if kept > 1 - 1e-6 else f"{round(100 * kept, 1) + 0.0:.1f} %"  # never -0.0
     bases = {part.adapter.settings.base_model for part in parts}
-    differ = "The adapters name different base models: " + ", ".join(sorted(bases)) + "."
+    names = "The adapters name different base models: " + ", ".join(sorted(bases)) + "."
+    forms = "Not all were trained on the base in the same bits: the sum is tried on the whole base."
+    notes = ((names, len(bases) > 1), (forms, len(_forms(parts)) > 1))
     return CombineReport(
         method=method,
         r=r,
         modules=modules,
         energy_kept=kept,
         sentence=f"{sums}, {modules} modules, rank {r}: {said} of the sum is kept.",
-        notes=(differ,) if len(bases) > 1 else (),
+        notes=tuple(note for note, differ in notes if differ),
     )
+
+
+def _forms(parts: Sequence[Part]) -> set[str]:
+    """How the base was held when the parts were trained."""
+    return {part.adapter.settings.quantization for part in parts}

@@ -162,6 +162,16 @@ class LoraConfig(Switches):
         return rank <= MOST_RANK // 2 and alpha <= MOST_ALPHA // 2
 
     @property
+    def needs_whole_base(self) -> str:
+        """What of it cannot work beside quantised weights, by its name; empty where all can."""
+        variant = registry.VARIANTS[self.variant]
+        if self.method != "lora":
+            return f"Method {self.method}"
+        if variant.reads_weights:
+            return variant.title
+        return "PiSSA" if self.init_lora_weights.startswith("pissa") else ""
+
+    @property
     def variant(self) -> str:
         """How base and pair become one, by its name in the registry."""
         asked = (name for name in registry.VARIANTS if self._asks(f"use_{name}"))
@@ -243,9 +253,7 @@ class TrainConfig(Settings):
         if self.quantization != "none":
             if self.lora.method != "lora":
                 raise ValueError("Quantised weights cannot be trained; choose method lora")
-            variant = registry.VARIANTS[self.lora.variant]
-            if variant.reads_weights or self.lora.init_lora_weights.startswith("pissa"):
-                name = variant.title if variant.reads_weights else "PiSSA"
+            if name := self.lora.needs_whole_base:
                 raise ValueError(f"{name} needs weights that are not quantised")
         if self.optim != "adamw" and registry.METHODS[self.lora.method].optimizer:
             raise ValueError(f"Method {self.lora.method} has an optimiser of its own: choose adamw")

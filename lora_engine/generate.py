@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from lora_engine.adapter import Adapter
-from lora_engine.config import Settings
+from lora_engine.config import Quantization, Settings
 from lora_engine.data.chat import ChatFormat, Message
 from lora_engine.data.classes import Reader
 from lora_engine.data.encode import prompt_ids
@@ -88,13 +88,15 @@ class Speaker:
         self._steps: Steps = steps_of(model)
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device) -> Self:
-        """The model in ``folder``; raises ModelError where it cannot write."""
+    def load(cls, folder: Path, device: torch.device, quantization: Quantization = "none") -> Self:
+        """The model in ``folder``; raises ModelError where it cannot write, and SettingsError
+        where this machine cannot quantise it."""
         task = model_task(folder)
         if task == "classification":
             raise ModelError(f"The model in {folder} reads texts and cannot write answers.")
         tokenizer = load_tokenizer(folder)
-        model = load_base(folder, device, dtype_for_answers(device), task=task)
+        dtype = dtype_for_answers(device)
+        model = load_base(folder, device, dtype, quantization, task=task)
         quicken(model)
         pack(model)
         return cls(model, tokenizer)

@@ -18,7 +18,7 @@ from lora_engine.finite import finite
 from lora_engine.memory import peak_memory_mb
 from lora_engine.prepare import Work
 from lora_engine.profile import ModelProfile
-from lora_engine.registry import METHODS, VARIANTS
+from lora_engine.registry import METHODS, QUANTIZATIONS, VARIANTS
 from lora_engine.tasks.registry import TASKS
 
 README = """# {title}
@@ -127,7 +127,7 @@ def _readme(config: TrainConfig, profile: ModelProfile, work: Work, metrics: dic
         rows=metrics["rows"],
         left_out=_beside_rows(metrics),
         validation=f"{held_out:,} of them held out to measure" if held_out else "none held out",
-        what=_what(config.lora, profile) + _start(config),
+        what=_what(config.lora, profile) + _held(config) + _start(config),
         trainable=metrics["trainable"],
         percent=metrics["percent"],
         total=metrics["total"],
@@ -162,6 +162,11 @@ def _what(lora: LoraConfig, profile: ModelProfile) -> str:
         + "".join(f", {said}" for said in variant if said)
         + ")"
     )
+
+
+def _held(config: TrainConfig) -> str:
+    held = QUANTIZATIONS.get(config.quantization)
+    return f"; the base was held in {held}, and what is measured below is of it" if held else ""
 
 
 def _start(config: TrainConfig) -> str:

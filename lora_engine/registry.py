@@ -66,8 +66,8 @@ STARTS = {
 OPTIMIZERS = ("adamw", "adamw_8bit")
 """``optimizers/NAME.py``, as ``TrainConfig.optim`` has it; the names are transformers'."""
 
-QUANTIZATIONS = ("nf4", "int8")
-"""``quantization/NAME.py``, as ``TrainConfig.quantization`` has it."""
+QUANTIZATIONS = {"nf4": "4 bits (NF4)", "int8": "8 bits"}
+"""``quantization/NAME.py``, as ``TrainConfig.quantization`` has it → what a weight then takes."""
 
 if TYPE_CHECKING:
     Method = str

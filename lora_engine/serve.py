@@ -1,7 +1,8 @@
 """The generation child: answers requests over JSON lines on stdin and stdout.
 
 One request at a time. What comes back are ``status`` events, and at last ``done`` or ``error``.
-``stop`` may come at any time. The base model is loaded once and kept until another is asked for.
+``stop`` may come at any time. The base model is loaded once and kept until another is asked for; it
+is held in the bits that the adapters of the request were trained on, for the base's own rows, too.
 
     → {"id": 1, "op": "answer", "base_model": M, "rows": [{"adapter": null | path, "strength": 1.0,
        "messages": [{"role", "content"}, …]}, …], "options": {…}, "divergence": true}
@@ -26,13 +27,14 @@ import logging
 import queue
 import sys
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar, cast
 
 from lora_engine import adapter as adapter_files
 from lora_engine import catalog
 from lora_engine.adapter import Adapter
+from lora_engine.base_form import base_form
 from lora_engine.classify import (
     Judge,
     Question,
@@ -50,6 +52,8 @@ from lora_engine.progress import Progress
 log = logging.getLogger(__name__)
 
 Loaded = TypeVar("Loaded", Speaker, Judge)
+Adapters = Sequence[Adapter | None]
+"""Of a request's rows; None is the base model."""
 
 
 class Service:
@@ -88,9 +92,13 @@ class Service:
             self._tell(number, "error", message="The model could not answer; the log says why.")
 
     def _answer(self, number: Any, request: dict[str, Any]) -> None:
-        speaker = self._speaker_for(number, str(request["base_model"]))
+        adapters = [self._adapter_of(row) for row in request["rows"]]
+        speaker = self._speaker_for(number, str(request["base_model"]), adapters)
         decoding = Decoding.parse(request.get("options", {}))
-        rows = [self._row(speaker, row) for row in request["rows"]]
+        rows = [
+            _row(speaker, row, adapter)
+            for row, adapter in zip(request["rows"], adapters, strict=True)
+        ]
         answers = speaker.answer(
             rows,
             decoding,
@@ -116,9 +124,8 @@ class Service:
 
     def _classify(self, number: Any, request: dict[str, Any]) -> None:
         rows = request["rows"]
-        adapters = [self._adapter(Path(r["adapter"])) if r.get("adapter") else None for r in rows]
-        base_model = str(request["base_model"])
-        judge = self._judge_for(number, base_model, [a for a in adapters if a is not None])
+        adapters = [self._adapter_of(row) for row in rows]
+        judge = self._judge_for(number, str(request["base_model"]), adapters)
         questions = []
         for row, adapter in zip(rows, adapters, strict=True):
             text, pair = str(row["text"]), str(row.get("text_pair") or "")
@@ -127,22 +134,25 @@ class Service:
         found = judge.probabilities(questions)
         self._tell(number, "done", labels=list(judge.labels), probabilities=found)
 
-    def _speaker_for(self, number: Any, base_model: str) -> Speaker:
+    def _speaker_for(self, number: Any, base_model: str, adapters: Adapters) -> Speaker:
+        form = base_form([each.settings for each in adapters if each])
+
         def load(folder: Path) -> Speaker:
-            return Speaker.load(folder, choose_device(self._device))
+            return Speaker.load(folder, choose_device(self._device), form)
 
-        return self._kept(number, base_model, ("answer",), load)
+        return self._kept(number, base_model, ("answer", form), load)
 
-    def _judge_for(self, number: Any, base_model: str, adapters: list[Adapter]) -> Judge:
+    def _judge_for(self, number: Any, base_model: str, adapters: Adapters) -> Judge:
+        form = base_form([each.settings for each in adapters if each])
         folder = self._folder(number, base_model)
-        heads = [head_of(adapter, folder) for adapter in adapters] or [own_head(folder)]
+        heads = [head_of(each, folder) for each in adapters if each] or [own_head(folder)]
         if any(head.labels != heads[0].labels for head in heads):
             raise WorkbenchError("These adapters have different labels and cannot be compared.")
 
         def load(folder: Path) -> Judge:
-            return Judge(folder, heads[0], choose_device(self._device))
+            return Judge(folder, heads[0], choose_device(self._device), form)
 
-        return self._kept(number, base_model, ("classify", heads[0]), load)
+        return self._kept(number, base_model, ("classify", heads[0], form), load)
 
     def _kept(
         self, number: Any, base_model: str, how: Hashable, load: Callable[[Path], Loaded]
@@ -161,11 +171,8 @@ class Service:
 
         return catalog.resolve(base_model, self._home, report).path
 
-    def _row(self, speaker: Speaker, row: dict[str, Any]) -> Row:
-        adapter = self._adapter(Path(row["adapter"])) if row.get("adapter") else None
-        as_text = adapter is not None and adapter.settings.task == "text"
-        ids = speaker.prompt_ids(row["messages"], as_text=as_text)
-        return Row(ids, adapter, float(row.get("strength", 1.0)))
+    def _adapter_of(self, row: dict[str, Any]) -> Adapter | None:
+        return self._adapter(Path(row["adapter"])) if row.get("adapter") else None
 
     def _adapter(self, path: Path) -> Adapter:
         try:
@@ -185,6 +192,12 @@ class Service:
         line = json.dumps(finite({"id": number, "event": event, **values}), ensure_ascii=False)
         self._out.write(line + "\n")
         self._out.flush()
+
+
+def _row(speaker: Speaker, row: dict[str, Any], adapter: Adapter | None) -> Row:
+    as_text = adapter is not None and adapter.settings.task == "text"
+    ids = speaker.prompt_ids(row["messages"], as_text=as_text)
+    return Row(ids, adapter, float(row.get("strength", 1.0)))
 
 
 def main() -> None:

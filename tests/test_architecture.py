@@ -13,7 +13,7 @@ PACKAGES = ("app", "jobs", "lora_engine")
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "peft")
 TORCH_FREE = (
     "errors", "config", "progress", "profile", "catalog", "data", "adapter_config", "table",
-    "registry", "commands",
+    "registry", "commands", "base_form",
 )  # fmt: skip
 
 IMPORT_ALL = f"""

@@ -11,6 +11,7 @@ import pytest
 from app.__main__ import _parser as page_parser
 from app.endpoints import Endpoints
 from lora_engine.__main__ import main
+from lora_engine.extras import install_command
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,10 +24,14 @@ SETTINGS = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
 
 
 def test_commands_are_those_that_tests_run() -> None:
-    """tests/start runs start.py; the tests below run the others."""
+    """tests/start runs start.py; the tests below run the others, but what would install."""
     starts = [command for command in COMMANDS if "start.py" in command]
     assert starts == ["python3 start.py", "python3 start.py test"]
-    modules = [shlex.split(command)[1:3] for command in COMMANDS if "start.py" not in command]
+    installs = [command for command in COMMANDS if " -m pip " in command]
+    module = install_command()[install_command().index(" -m pip ") :]
+    assert installs == [f".venv/bin/python{module}"]
+    others = [command for command in COMMANDS if command not in (*starts, *installs)]
+    modules = [shlex.split(command)[1:3] for command in others]
     assert {name for _, name in modules} == {"app", "jobs", "lora_engine"}
     assert all(flag == "-m" for flag, _ in modules)
 

@@ -2,9 +2,15 @@
 
 RUN = "Finished run"
 OTHERS = "Compare with (up to {most} more)"
-OTHERS_HELP = "Other finished runs on the same base model; each gets a column of its own."
+OTHERS_HELP = (
+    "Other finished runs on the same base model, quantised alike; each gets a column of its own."
+)
 TOO_MANY = "Choose at most {most} runs to compare with."
 SEVERAL_BASES = "Only runs on one base model can be compared; choose others."
+SEVERAL_FORMS = (
+    "These runs quantised the base differently, and each answers as trained only on its own base; "
+    "choose runs that are quantised alike."
+)
 NONE_TITLE = "No finished run yet"
 NONE_HINT = "Train an adapter first; when its run is finished, compare it here with the base model."
 CHOOSE_RUN = "Choose a finished run first."
@@ -17,6 +23,7 @@ RUN_HINT = "run {job}, {how}"
 BASE_HINT = "as it was before the training"
 ADAPTED_HINT = "the same model with what it learned"
 BASE_HEAD_HINT = "with a head that was never trained: it can only guess"
+BASE_BITS = "; in {bits} on every side, as in the run"
 EMPTY_LABELS = "The labels appear here."
 PAIR = "Second text"
 TEXT = "Text"

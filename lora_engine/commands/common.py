@@ -68,6 +68,22 @@ def takes_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
 
 
+def takes_4bit(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    """``--use-4bit`` and ``--no-4bit``; ``otherwise`` says what counts without them."""
+    either = parser.add_mutually_exclusive_group()
+    for flag, value, what in (
+        ("--use-4bit", "nf4", "hold the frozen weights in 4 bits (NF4)"),
+        ("--no-4bit", "none", "hold the frozen weights whole"),
+    ):
+        either.add_argument(
+            flag,
+            dest="quantization",
+            action="store_const",
+            const=value,
+            help=f"{what}; default: {otherwise}",
+        )
+
+
 def gives_json(parser: argparse.ArgumentParser) -> None:
     """``--json``: one JSON object on standard output instead of text."""
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")

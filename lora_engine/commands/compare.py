@@ -7,10 +7,12 @@ from lora_engine.commands.common import (
     gives_json,
     say,
     say_json,
+    takes_4bit,
     takes_adapter,
     takes_base_model,
     takes_device,
 )
+from lora_engine.registry import QUANTIZATIONS
 
 
 def add(parsers: Parsers) -> None:
@@ -44,6 +46,7 @@ def add(parsers: Parsers) -> None:
         metavar="S",
         help="factor on what the adapter adds: 0 is the base, 1 as trained, 1.5 more of it",
     )
+    takes_4bit(parser, "as the adapter was trained")
     takes_device(parser)
     gives_json(parser)
 
@@ -67,12 +70,15 @@ def _compare(options: argparse.Namespace) -> None:
         base_model=options.base_model,
         strength=options.strength,
         device=options.device,
+        quantization=options.quantization,
     )
     if options.json:
         say_json(answers)
     else:
         said = {side: as_text(answers[side]) for side in ("base", "adapted")}
-        say(f"base:\n{said['base']}\n\nadapted:\n{said['adapted']}")
+        held = QUANTIZATIONS.get(answers["quantization"])
+        base = f"base, in {held}" if held else "base"
+        say(f"{base}:\n{said['base']}\n\nadapted:\n{said['adapted']}")
 
 
 def as_text(answer: str | dict[str, float]) -> str:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lora_engine.commands.common import Parsers, say, takes_device, tell
+from lora_engine.commands.common import Parsers, say, takes_4bit, takes_device, tell
 from lora_engine.config import TrainConfig
 from lora_engine.errors import AdapterError
 from lora_engine.progress import Progress
@@ -35,16 +35,14 @@ def add(parsers: Parsers) -> None:
     parser.add_argument(
         "--test-dataset", metavar="FILE", help="in place of the file's: rows to measure with"
     )
-    parser.add_argument(
-        "--use-4bit", action="store_true", help="hold the frozen weights in 4 bits (NF4)"
-    )
+    takes_4bit(parser, "as the settings say")
     parser.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint")
     takes_device(parser)
 
 
 def _train(options: argparse.Namespace) -> None:
-    given = {name: getattr(options, name) for name in ("base_model", "dataset", "test_dataset")}
-    given["quantization"] = "nf4" if options.use_4bit else None
+    names = ("base_model", "dataset", "test_dataset", "quantization")
+    given = {name: getattr(options, name) for name in names}
     replaced = {name: value for name, value in given.items() if value is not None}
     config = TrainConfig.read(options.config, replaced)
     if not options.resume and (options.out / "adapter.zip").exists():

@@ -7,6 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lora_engine.config import LoraConfig
+from lora_engine.errors import SettingsError
 from lora_engine.lora.layers import LoRALayer
 from lora_engine.lora.paths import path_class
 from lora_engine.lora.saved import SavedModule
@@ -45,6 +46,10 @@ def inject(model: nn.Module, lora: LoraConfig, profile: ModelProfile) -> None:
         _replace(model, target.path, layer)
     for path, module in list(model.named_modules()):
         if path.rpartition(".")[2] in saved:
+            if not all(weight.is_floating_point() for weight in module.parameters()):
+                raise SettingsError(
+                    "lora.modules_to_save", f"{path} is held in few bits and cannot be saved whole."
+                )
             _replace(model, path, SavedModule(module))
     _train_biases(model, lora)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
-from lora_engine.extras import need_bitsandbytes
+from lora_engine.extras import check_base
 from lora_engine.inspection import fresh_heads
 from lora_engine.registry import QUANTIZATIONS, Quantization, code_of
 
@@ -40,7 +40,7 @@ def quantization_settings(
     Raises:
         SettingsError: bitsandbytes is not installed.
     """
-    need_bitsandbytes("quantization", "none")
+    check_base(kind)
     head, fresh = cast(Any, model).get_output_embeddings(), fresh_heads(model)
     kept = [
         path

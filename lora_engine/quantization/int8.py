@@ -1,5 +1,6 @@
 """8 bits: a scale for each row (Dettmers et al. 2022, https://arxiv.org/abs/2208.07339)."""
 
+import logging
 from typing import Any, cast
 
 import torch
@@ -11,6 +12,8 @@ WEIGHT = "Int8Params"
 
 def settings(kept: list[str], dtype: torch.dtype) -> BitsAndBytesConfig:  # noqa: ARG001
     """See ``Kind``."""
+    # it tells at every product of every layer that inputs are cast, which would fill the log
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
 
 

@@ -13,7 +13,7 @@ def side_by_side(trial: Trial, *, as_text: bool = False) -> dict[str, Any]:
     Raises:
         WorkbenchError: adapter or prompt do not fit the base model.
     """
-    speaker = Speaker.load(trial.folder, trial.device)
+    speaker = Speaker.load(trial.folder, trial.device, trial.quantization)
     messages = [{"role": "user", "content": trial.prompt}]
     ids = speaker.prompt_ids(messages, as_text=as_text)
     rows = [Row(ids), Row(ids, trial.adapter, trial.strength)]

@@ -49,6 +49,8 @@ class Trial:
     decoding: Decoding
     strength: float
     device: torch.device
+    quantization: Quantization = "none"
+    """How the base is held; both answers come from it."""
 
 
 class Task(Protocol):

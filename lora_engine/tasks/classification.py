@@ -197,7 +197,7 @@ class Classification:
     def compare(self, trial: Trial) -> dict[str, Any]:
         """Probabilities by label: ``{"base", "adapted", "labels"}``; a tab in the prompt divides
         a pair."""
-        judge = Judge(trial.folder, self.head, trial.device)
+        judge = Judge(trial.folder, self.head, trial.device, trial.quantization)
         text, pair = split_pair(trial.prompt)
         base, adapted = judge.probabilities(
             [

@@ -1,5 +1,6 @@
 """What is made of finished adapters, with tiny real ones: brought in, measured, cut, added up."""
 
+import json
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -148,6 +149,23 @@ def test_what_cannot_be_added_up_is_refused(services: Services, brought: list[Jo
         making.combine(services, brought, [1.0, 1.0], {"method": "sum"}, quiet)
     with pytest.raises(SettingsError, match="gguf or merged"):
         making.export(services, brought[0], "onnx", quiet)
+
+
+def test_runs_know_in_how_few_bits_their_base_was(base: Path, tmp_path: Path) -> None:
+    """What they say, and what is made of them; the page offers only those of one form together."""
+    services = Services.open(tmp_path / "home")
+    jobs = []
+    for seed, kind in enumerate(("nf4", "nf4", "none")):
+        path = make(tmp_path / str(seed), tiny.llama(), str(base), seed=seed)
+        said = {"base_model": str(base), "quantization": kind}
+        (path / "train_config.json").write_text(json.dumps(said))
+        jobs.append(making.bring_in(services, path, "", quiet))
+    assert [job.config.quantization for job in jobs] == ["nf4", "nf4", "none"]
+    for others, held in (([jobs[1]], "nf4"), ([jobs[2]], "none")):
+        made, _ = making.combine(services, [jobs[0], *others], [1.0, 1.0], {}, quiet)
+        assert services.store.get(made.id).config.quantization == held
+    services.close()
+    services.store.close()
 
 
 def _copy(services: Services, job: Job) -> Path:

@@ -235,14 +235,28 @@ def test_inspect_counts_what_a_settings_file_trains(
     assert f"trainable params: {trainable:,} ||" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("flags", [[], ["--use-4bit"]])
+@pytest.mark.parametrize(
+    ("in_file", "flags", "held"),
+    [
+        ({}, [], "none"),
+        ({}, ["--use-4bit"], "nf4"),
+        ({"quantization": "int8"}, [], "int8"),
+        ({"quantization": "int8"}, ["--use-4bit"], "nf4"),
+        ({"quantization": "nf4"}, ["--no-4bit"], "none"),
+    ],
+)
 def test_train_holds_the_base_in_four_bits_where_asked(
-    flags: list[str], model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    in_file: dict[str, str],
+    flags: list[str],
+    held: str,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from lora_engine import train
 
     config = tmp_path / "config.json"
-    config.write_text(json.dumps({"base_model": str(model_folder), "dataset": "x"}))
+    config.write_text(json.dumps({"base_model": str(model_folder), "dataset": "x", **in_file}))
     asked = []
 
     def note(config: TrainConfig, *_: Any, **__: Any) -> train.TrainResult:
@@ -251,7 +265,7 @@ def test_train_holds_the_base_in_four_bits_where_asked(
 
     monkeypatch.setattr(train, "train", note)
     assert main(["train", str(config), "--out", str(tmp_path), *flags]) == 0
-    assert asked == ["nf4" if flags else "none"]
+    assert asked == [held]
 
 
 def test_an_answer_is_told_as_text() -> None:

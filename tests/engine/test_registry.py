@@ -35,7 +35,7 @@ ENGINE = Path(registry.__file__).parent
 FOLDERS = {
     "lora/variants": tuple(VARIANTS),
     "lora/starts": tuple(STARTS),
-    "quantization": QUANTIZATIONS,
+    "quantization": tuple(QUANTIZATIONS),
     "optimizers": (*OPTIMIZERS, *filter(None, {method.optimizer for method in METHODS.values()})),
 }
 NEEDED = {

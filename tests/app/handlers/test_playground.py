@@ -103,6 +103,24 @@ def test_base_and_four_adapters_answer_in_columns_of_their_own(
     assert any("on one base model" in step.get(tab.notice, "") for step in mixed)
 
 
+def test_runs_that_quantised_the_base_differently_do_not_answer_together(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab, script = page.playground, services.generator
+    assert isinstance(script, Script)
+    whole = finished(services, dataset_id, "Whole")
+    small, other = (finished(services, dataset_id, n, quantization="nf4") for n in "AB")
+    assert [each for _, each in tab.pick(small)[tab.choice.others]["choices"]] == [other]
+    assert not tab.pick(whole)[tab.choice.others_box]["visible"]
+    mixed = ask(page, small, "Hi?", others=(whole,))
+    assert any("quantised the base differently" in step.get(tab.notice, "") for step in mixed)
+    assert script.asked == []
+    said = "as it was before the training; in 4 bits (NF4) on every side, as in the run<"
+    assert said in tab.pick(small)[tab.sides.base]["value"]
+    assert said in tab.start_over(small, [other])[tab.sides.base]["value"]
+    assert "as it was before the training<" in tab.pick(whole)[tab.sides.base]["value"]
+
+
 def test_what_was_said_outlives_another_tab(
     page: Page, services: Services, dataset_id: str
 ) -> None:
