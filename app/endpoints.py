@@ -88,9 +88,9 @@ class Endpoints:
         self.services = services
 
     def add_dataset(self, file: str | None, name: str = "") -> Json:
-        """Keep a CSV, TSV, JSON Lines or JSON file; what its columns mean is guessed."""
+        """Keep an Excel, CSV, TSV, JSON Lines, JSON or Parquet file; roles are guessed."""
         if not file:
-            raise DataError("Choose a file: CSV, TSV, JSON Lines or JSON.")
+            raise DataError("Choose a file: Excel, CSV, TSV, JSON Lines, JSON or Parquet.")
         added = self.services.library.add(Path(file), name=name or "")
         discard(file)
         return dataset_row(added)

@@ -2,7 +2,8 @@
 
 TITLE = "Bring your examples"
 HINT = (
-    "A table of questions and the answers you would like: CSV, TSV, JSON Lines or JSON. "
+    "A table of questions and the answers you would like: Excel, CSV, TSV, JSON Lines, JSON or "
+    "Parquet. "
     "Nothing leaves this machine."
 )
 UPLOAD = "Drop a file here, or click to choose one"

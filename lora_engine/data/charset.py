@@ -16,6 +16,7 @@ from typing import Any
 from lora_engine.errors import DataError
 
 HALF_CHARACTERS = "holds half of a character (a lone \\ud800 to \\udfff)"
+SAVE_IT = "save the table as .xlsx, CSV or JSON Lines first"
 HEAD_BYTES = 1 << 16
 CHUNK_BYTES = 1 << 20
 MARKS = (
@@ -29,15 +30,14 @@ MAGIC = (
     (b"\xff\xd8\xff", "a picture"),
     (b"GIF8", "a picture"),
     (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a zip archive or an Excel workbook"),
     (b"PK\x05\x06", "a zip archive"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf", "a 7z archive"),
     (b"Rar!", "a rar archive"),
-    (b"PAR1", "a Parquet file"),
     (b"SQLite format 3", "a database"),
 )
+OLD_OFFICE = b"\xd0\xcf\x11\xe0"
+"""How the files of Excel 2003 and before begin, and every one that has a password."""
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 
@@ -64,7 +64,12 @@ def detect(path: Path) -> Charset:
         raise DataError("The file is empty; choose one with a header and at least one row.")
     for magic, what in MAGIC:
         if head.startswith(magic):
-            raise DataError(f"This is {what}, not a table; save it as CSV or JSON Lines first.")
+            raise DataError(f"This is {what}, not a table; {SAVE_IT}.")
+    if head.startswith(OLD_OFFICE):
+        raise DataError(
+            "This file is of an old Excel (.xls) or has a password; open it there and save it as "
+            ".xlsx without a password."
+        )
     marked = next((encoding for mark, encoding in MARKS if head.startswith(mark)), None)
     if encoding := marked or _utf16_without_mark(head):
         return Charset(encoding, lossy=not _fits(path, encoding))
@@ -72,7 +77,7 @@ def detect(path: Path) -> Charset:
     if not holds_nul and _fits(path, "utf-8"):
         return Charset("utf-8")
     if holds_nul or len(CONTROL.findall(head)) > len(head) / 100:
-        raise DataError("This file is not text; save the table as CSV or JSON Lines first.")
+        raise DataError(f"This file is not text; {SAVE_IT}.")
     return _not_utf8(path)
 
 
@@ -83,7 +88,8 @@ def detect_for_first_rows(path: Path) -> Charset:
     """
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    special = any(map(head.startswith, [mark for mark, _ in (*MARKS, *MAGIC)]))
+    marks = [mark for mark, _ in (*MARKS, *MAGIC)]
+    special = any(map(head.startswith, (*marks, OLD_OFFICE)))
     if special or len(head) < HEAD_BYTES or CONTROL.search(head):
         return detect(path)
     try:

@@ -136,16 +136,27 @@ def _loaded(cell: str) -> Any:
 def _list_of_turns(value: Any) -> list[Any]:
     if isinstance(value, dict):
         value = next((value[name] for name in LISTS if name in value), value)
+        value = _turn_by_turn(value)
     if not isinstance(value, list):
         raise BadRowError("broken", "has a conversation that is not a list of turns")
     return value
 
 
+def _turn_by_turn(value: Any) -> Any:
+    """The turns where all speakers are in one list and all texts in another, as on the hub."""
+    parts = list(value.values()) if isinstance(value, dict) else []
+    if not parts or not all(isinstance(part, list) for part in parts):
+        return value
+    if len(set(map(len, parts))) != 1:
+        return value
+    return [dict(zip(value, turn, strict=True)) for turn in zip(*parts, strict=True)]
+
+
 def _turn(turn: Any, number: int) -> tuple[str, str]:
     if not isinstance(turn, dict):
         raise BadRowError("broken", f"has a turn {number} that is not an object")
-    speaker = turn.get("role", turn.get("from"))
-    content = _content(turn.get("content", turn.get("value", turn.get("text"))), number)
+    speaker = _said(turn, "role", "from")
+    content = _content(_said(turn, "content", "value", "text"), number)
     role = SPEAKERS.get(speaker.strip().casefold()) if isinstance(speaker, str) else None
     if role is None:
         known = ", ".join(get_args(Role))
@@ -154,6 +165,14 @@ def _turn(turn: Any, number: int) -> tuple[str, str]:
     if not content.strip() and role != "system":
         raise BadRowError("empty", f"has an empty turn {number} by the {role}")
     return role, content
+
+
+def _said(turn: dict[str, Any], *names: str) -> Any:
+    """What stands under the first of ``names`` that is filled; in Parquet all of them are there."""
+    for name in names:
+        if (said := turn.get(name)) is not None:
+            return said
+    return None
 
 
 def _content(content: Any, number: int) -> str:

@@ -54,10 +54,10 @@ def detect(sample: str, *, complete: bool, suffix: str) -> Layout:
     else:
         dialect = Dialect(NO_DELIMITER, quoted=named_so)
         records = _Trial.of(lines, dialect, complete).records
-    has_header = _has_header(records, named_so or dialect.delimiter != NO_DELIMITER)
+    header = has_header(records, named_so or dialect.delimiter != NO_DELIMITER)
     if stray and said:
         stray += 1
-    return Layout(dialect, has_header, 0 if dialect.quoted else stray, said is not None)
+    return Layout(dialect, header, 0 if dialect.quoted else stray, said is not None)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class _Trial:
         """Whether this is a table and no prose: sentences have commas, too."""
         consistent = self.share >= CONSISTENT
         punctuation = self.dialect.delimiter in ",;"
-        return self.known or (consistent and (not punctuation or _has_header(self.records, True)))
+        return self.known or (consistent and (not punctuation or has_header(self.records, True)))
 
     @property
     def key(self) -> tuple[bool, float, bool, int]:
@@ -124,8 +124,13 @@ def _candidates(lines: list[str], complete: bool, said: str | None) -> Iterable[
         yield _Trial.of(lines, Dialect("||", quoted=False), complete)
 
 
-def _has_header(records: list[list[str]], is_table: bool) -> bool:
-    """Whether the first record names the columns: believed unless it looks like a row."""
+def has_header(records: list[list[str]], is_table: bool) -> bool:
+    """Whether the first record names the columns: believed unless it looks like a row.
+
+    Args:
+        records: the first rows; those that are empty left out.
+        is_table: whether there are columns for sure, even if there is only one.
+    """
     if not records:
         return False
     first, rest = records[0], records[1:]

@@ -32,7 +32,7 @@ ABANDONED_SECONDS = 86_400
 """Age at which a folder that was never completed is removed."""
 
 TableRows = list[dict[str, str | None]]
-"""Rows as they stand in the file: column → cell; a JSON row that lacks the field has None."""
+"""Rows as they stand in the file: column → cell; where a row lacks the field, None."""
 
 
 class Library:
@@ -47,7 +47,7 @@ class Library:
         """Keep a file as a data set; the same bytes give the data set that is already kept.
 
         Args:
-            path: a CSV, TSV, semicolon, text, JSON or JSON Lines file.
+            path: an Excel, CSV, TSV, semicolon, text, JSON, JSON Lines or Parquet file.
             name: what to call it; empty means the file's name.
             on_progress: hears the share done and a sentence.
 

@@ -19,9 +19,9 @@ class Row(NamedTuple):
     """One row of a file; where ``problem`` is set there are no cells."""
 
     line: int
-    """Line on which the row begins; the first line of the file is 1."""
+    """Line on which the row begins, or its number in the sheet; the first of the file is 1."""
     cells: Sequence[str | None]
-    """As many as there are columns; None where a JSON row lacks the field."""
+    """As many as there are columns; None where a row lacks the field."""
     problem: tuple[ProblemKind, str] | None = None
     """The kind and a sentence."""
 
@@ -42,8 +42,9 @@ class Source:
 
     format: Format
     encoding: str
+    """Empty where the file is no text."""
     delimiter: str
-    """Empty for JSON and for one column."""
+    """Empty for what is no delimited text, and for one column."""
     columns: list[str]
     rows: Iterator[Row]
     """In file order; can be read once. Raises DataError where the file cannot be read on."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 Role = Literal["system", "user", "assistant"]
 ProblemKind = Literal["empty", "missing", "broken", "duplicate", "too_long"]
 DataTask = Literal["chat", "text", "classification"]
-Format = Literal["csv", "tsv", "text", "json", "jsonl"]
+Format = Literal["csv", "tsv", "text", "json", "jsonl", "xlsx", "parquet"]
 
 
 class Noun(BaseModel):
@@ -20,7 +20,7 @@ class Problem(Noun):
     """One row's trouble in plain words."""
 
     line: int
-    """Line of the original file on which the row begins; the first line is 1."""
+    """Line of the original file on which the row begins, or row of the sheet; the first is 1."""
     kind: ProblemKind
     message: str
     """A sentence that names the line and the reason."""
@@ -59,9 +59,9 @@ class Dataset(Noun):
     """ISO 8601, UTC."""
     format: Format
     encoding: str
-    """Python's name of the text encoding."""
+    """Python's name of the text encoding; empty for a workbook and for Parquet."""
     delimiter: str = ""
-    """What separates the columns of a table; empty for JSON and for one column."""
+    """What separates the columns of a table in text; else, and for one column, empty."""
     columns: tuple[str, ...]
     roles: dict[str, str]
     """Role name → column name."""

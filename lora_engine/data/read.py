@@ -11,18 +11,22 @@ from typing import Literal
 from lora_engine.data import charset, dialect, jsons, tables
 from lora_engine.data.jsons import Value
 from lora_engine.data.lines import Lines, Source
+from lora_engine.data.parquet import open_parquet
+from lora_engine.data.workbook import open_workbook
 from lora_engine.errors import DataError
 
 SAMPLE_CHARACTERS = 1 << 18
 JSON_START = re.compile(r'\[\s*[\[{\]]|\{\s*["{}]')
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
+NO_TEXT = {b"PK\x03\x04": open_workbook, b"PAR1": open_parquet}
+"""How files of rows begin that are no text."""
 
 Kind = Literal["table", "json_lines", "json_list", "json_object"]
 
 
 @contextmanager
 def open_source(path: Path, suffix: str = "", head: int | None = None) -> Iterator[Source]:
-    """Open a CSV, TSV, semicolon, text, JSON or JSON Lines file.
+    """Open an Excel, CSV, TSV, semicolon, text, JSON, JSON Lines or Parquet file.
 
     Args:
         path: the file.
@@ -32,14 +36,25 @@ def open_source(path: Path, suffix: str = "", head: int | None = None) -> Iterat
     Raises:
         DataError: it is no table, or cannot be read.
     """
+    try:
+        with path.open("rb") as file:
+            opened = NO_TEXT.get(file.read(4))
+    except OSError as error:
+        raise _unreadable(path, error) from None
     suffix = (suffix or path.suffix).lower()
+    with opened(path) if opened else _open_text(path, suffix, head) as source:
+        source.rows = islice(source.rows, head)
+        yield source
+
+
+@contextmanager
+def _open_text(path: Path, suffix: str, head: int | None) -> Iterator[Source]:
     try:
         found = charset.detect(path) if head is None else charset.detect_for_first_rows(path)
         with Lines(path, found) as lines:
             sample = lines.text.read(SAMPLE_CHARACTERS)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DataError(f"The file {path.name} cannot be read: {reason}.") from None
+        raise _unreadable(path, error) from None
     complete = len(sample) < SAMPLE_CHARACTERS
     kind = _kind(sample, suffix, complete)
     with Lines(path, found) as lines:
@@ -53,8 +68,12 @@ def open_source(path: Path, suffix: str = "", head: int | None = None) -> Iterat
                 f"The file is read as {found.encoding}, but some bytes do not fit; "
                 "the rows that hold them are left out."
             )
-        source.rows = islice(source.rows, head)
         yield source
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    reason = error.strerror or type(error).__name__
+    return DataError(f"The file {path.name} cannot be read: {reason}.")
 
 
 def _kind(sample: str, suffix: str, complete: bool) -> Kind:

@@ -1,6 +1,6 @@
 """CSV, TSV, semicolon and plain text files → columns and rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from lora_engine.data.dialect import Layout
@@ -28,22 +28,13 @@ def read_table(lines: Lines, layout: Layout) -> Source:
     first = next(((number, cells) for number, cells in numbered if cells), None)
     if first is None:
         raise DataError("The file is empty; choose one with a header and at least one row.")
-    number, cells = first
-    notes = []
-    if layout.has_header:
-        columns = _column_names(cells)
-    else:
-        columns = [f"column {place}" for place in range(1, len(cells) + 1)]
+    columns, notes = header_of(*first, has_header=layout.has_header)
+    if not layout.has_header:
         numbered = chain([first], numbered)
-        notes.append(
-            f"Line {number} looks like a row, not like a header: the columns have numbers."
-        )
-    if len(columns) > MOST_COLUMNS:
-        raise DataError(f"The header has {len(columns)} columns; at most {MOST_COLUMNS} are read.")
     records.width = len(columns)
     delimiter = layout.dialect.delimiter
     plain = delimiter == NO_DELIMITER and not layout.has_header
-    rows: Iterator[Row] = _rows(numbered, len(columns), lines.charset.lossy, plain)
+    rows: Iterator[Row] = rows_of(numbered, len(columns), lossy=lines.charset.lossy, plain=plain)
     if delimiter in MARKS_THAT_QUOTES_HIDE:
         rows = chain(rows, _stray_quotes(records, layout, notes))
     elif layout.dialect.quoted:
@@ -88,7 +79,28 @@ def _doubtful(records: Records, notes: list[str]) -> Iterator[Row]:
         )
 
 
-def _column_names(header: list[str]) -> list[str]:
+def header_of(
+    number: int, cells: Sequence[str], *, has_header: bool
+) -> tuple[list[str], list[str]]:
+    """The names of the columns, and a sentence where they have none.
+
+    Args:
+        number: the line of the first row.
+        cells: what the first row says.
+        has_header: whether it names the columns.
+
+    Raises:
+        DataError: a name comes twice, or there are more columns than are read.
+    """
+    if len(cells) > MOST_COLUMNS:
+        raise DataError(f"The header has {len(cells)} columns; at most {MOST_COLUMNS} are read.")
+    if has_header:
+        return _column_names(cells), []
+    said = f"Line {number} looks like a row, not like a header: the columns have numbers."
+    return [f"column {place}" for place in range(1, len(cells) + 1)], [said]
+
+
+def _column_names(header: Sequence[str]) -> list[str]:
     """The header's names without spaces around them; a nameless column gets its number."""
     names = [cell.strip() or f"column {place}" for place, cell in enumerate(header, start=1)]
     for place, name in enumerate(names):
@@ -100,10 +112,21 @@ def _column_names(header: list[str]) -> list[str]:
     return names
 
 
-def _rows(
-    numbered: Iterator[tuple[int, list[str]]], width: int, lossy: bool, plain: bool
+def rows_of(
+    numbered: Iterable[tuple[int, Sequence[str | None]]],
+    width: int,
+    *,
+    lossy: bool = False,
+    plain: bool = False,
 ) -> Iterator[Row]:
-    """Records as rows; empty lines are worth a word only between rows of a table."""
+    """Records as rows; empty lines are worth a word only between rows of a table.
+
+    Args:
+        numbered: line and cells of each record; an empty line has no cells.
+        width: how many cells a row has.
+        lossy: whether some cells may hold bytes that could not be read.
+        plain: whether this is plain text, in which empty lines mean nothing.
+    """
     empty: tuple[int, int] | None = None
     for number, cells in numbered:
         if not cells:
@@ -115,7 +138,7 @@ def _rows(
         if len(cells) != width:
             kind: ProblemKind = "missing" if len(cells) < width else "broken"
             yield Row.bad(number, kind, f"has {_cells(len(cells))}, but the header has {width}")
-        elif lossy and any(READ_ERROR in cell for cell in cells):
+        elif lossy and any(READ_ERROR in cell for cell in cells if cell):
             yield Row.bad(number, "broken", "holds bytes that are not in the file's encoding")
         else:
             yield Row(number, cells)

@@ -45,6 +45,12 @@ EXPECTED = (("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello"))
                 {"role": "model", "content": "Hello"},
             ]
         },
+        [  # rows of Parquet have all names, filled or not
+            {"role": "system", "from": None, "content": "Be kind.", "value": None},
+            {"role": None, "from": "human", "content": None, "value": "Hi"},
+            {"role": "assistant", "from": None, "content": "Hello", "value": None},
+        ],
+        {"role": ["system", "user", "gpt"], "content": ["Be kind.", "Hi", "Hello"]},
     ],
 )
 def test_the_names_of_the_field_are_understood(value: Any) -> None:
@@ -80,6 +86,7 @@ def test_numbers_are_text() -> None:
         ("'" * 1_000_001, "broken", "not a list of turns"),
         ('"text"', "broken", "not a list of turns"),
         ('{"a": 1}', "broken", "not a list of turns"),
+        ('{"role": ["user"], "content": []}', "broken", "not a list of turns"),
         ("[1]", "broken", "a turn 1 that is not an object"),
         ('[{"content": "x"}]', "broken", "turn 1 by nobody"),
         ('[{"role": 7, "content": "x"}]', "broken", "turn 1 by “7”"),

@@ -12,6 +12,7 @@ from lora_engine.data import Library
 from lora_engine.errors import DataError
 from tests.app.conftest import make_table
 from tests.app.handlers.steps import click
+from tests.data.workbooks import make_workbook
 
 
 def test_choosing_changing_and_deleting_data(
@@ -47,6 +48,18 @@ def test_choosing_changing_and_deleting_data(
     gone = data.remove(dataset_id)
     assert gone[data.chosen] == ""
     assert services.library.list() == []
+
+
+def test_a_workbook_of_several_sheets_is_added_and_says_which_one_it_shows(
+    page: Page, tmp_path: Path
+) -> None:
+    sheets = {"Answers": [["question", "answer"], ["Who keeps the light?", 7.0]], "Old": [["x"]]}
+    path = make_workbook(tmp_path / "book.xlsx", sheets)
+    *_, shown = page.data.add(str(path), "")
+    summary = shown[page.data.summary]
+    assert "<dt>File</dt><dd>XLSX</dd>" in summary
+    assert "sheet “Answers”; “Old” is not read" in summary
+    assert "Who keeps the light?" in shown[page.data.preview]
 
 
 def test_the_data_set_that_takes_a_deleted_ones_place_is_named(
