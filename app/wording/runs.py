@@ -108,6 +108,10 @@ RESULT_TRAIN_ONCE = (
     "The training loss was {last} in the only update. No rows were held back, so nothing says how "
     "it does on new ones."
 )
+RESULT_NOT_MEASURED = (
+    "The training loss was {first} in the first update and {last} in the last. The loss on the "
+    "rows held back was not measured after that."
+)
 RESULT_CUT = (
     "{cut} of {rows} had more tokens than “Maximum length” allows, so their ends were not learned; "
     "a higher one needs more memory and time."
