@@ -62,6 +62,11 @@ DELETE_SURE = (
     "Delete “{name}”, its log, its adapter and what was exported or merged from it? This cannot be "
     "undone."
 )
+DELETE_NEEDED = (
+    "“{name}” (run {job}) begins with this one's adapter and has not ended: stop it first, or wait "
+    "for its end."
+)
+WORKED_ON = "This run's adapter is being measured or exported on the page: wait until that is done."
 DELETE_YES = "Yes, delete it"
 DELETE_NO = "Keep it"
 DELETED = "“{name}” was deleted."
