@@ -142,11 +142,15 @@ class AfterPanel:
             self.gguf: gr.update(visible=can_be_gguf),
             self.export_title: heading(words.EXPORT_TITLE, hint),
             self.panel: gr.update(visible=self._has_ended(job)),
-            **dict.fromkeys((self.ranks, *self.exported.values(), *self._places()), ""),
+            **self.blank(),
             self.shrink_r: max(1, job.config.lora.r // 2),
             self.merge_hint: muted(self._merge_sentence(job)),
             **self.offer_others(run),
         }
+
+    def blank(self) -> Updates:
+        """Nothing was measured or made of the adapter yet."""
+        return dict.fromkeys((self.ranks, *self.exported.values(), *self._places()), "")
 
     def offer_others(self, run: int) -> Updates:
         """The runs that this one could be added to, as they are now."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from app.services import Services
 from app.wording import playground as words
+from jobs.generation import GenerationError
 from jobs.job import Job
 from lora_engine.config import Settings
 from lora_engine.data.nouns import Turn
@@ -56,10 +57,12 @@ def answer(
     asked: Conversations,
     system: str,
     options: AnswerOptions,
+    asker: str = "",
 ) -> Iterator[dict[str, Any]]:
     """The generation child's events while all sides answer; row 0 is the base.
 
     ``jobs`` are runs on one base model, as many as ``asked`` has sides beside the base's.
+    ``asker`` is who may stop the answers.
 
     Raises:
         AdapterError: a run has no adapter, or they are for different base models.
@@ -77,7 +80,7 @@ def answer(
     ]
     decoding = options.to_json()
     del decoding["strength"]
-    yield from services.generator.answer(base, rows, decoding, divergence=True)
+    yield from services.generator.answer(base, rows, decoding, divergence=True, asker=asker)
 
 
 def one_base(jobs: Sequence[Job]) -> str:
@@ -105,9 +108,15 @@ def adapter_of(services: Services, job: Job) -> Path:
 
 
 def judge(
-    services: Services, jobs: Sequence[Job], question: str, pair: str, strength: float
+    services: Services,
+    jobs: Sequence[Job],
+    question: str,
+    pair: str,
+    strength: float,
+    asker: str = "",
 ) -> Iterator[dict[str, Any]]:
     """The generation child's events while all sides sort a text; row 0 is the base.
+    ``asker`` is who may stop that.
 
     Raises:
         AdapterError: a run has no adapter, or they are for different base models.
@@ -121,7 +130,7 @@ def judge(
             for job in jobs
         ),
     ]
-    yield from services.generator.classify(base, rows)
+    yield from services.generator.classify(base, rows, asker=asker)
 
 
 def judge_at_once(
@@ -144,9 +153,15 @@ def _messages(turns: Sequence[Turn], system: str) -> list[dict[str, str]]:
 def answer_at_once(
     services: Services, job: Job, prompt: str, options: AnswerOptions
 ) -> tuple[str, str]:
-    """The base's and the adapted model's whole answers to one message."""
+    """The base's and the adapted model's whole answers to one message.
+
+    Raises:
+        GenerationError: as ``answer``, or the answers were ended before they were whole.
+    """
     texts = ["", ""]
     for event in answer(services, [job], Conversations().ask(prompt), "", options):
         if event["event"] == "done":
+            if event["stopped"]:
+                raise GenerationError(words.NOT_WHOLE)
             texts = event["texts"]
     return texts[0], texts[1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import data_view
+from app import data_view, keeping
 from app.background import Background
 from app.guard import HIDDEN, Updates, handler
 from app.html import CLICKS, busy, heading, notice
@@ -30,6 +30,7 @@ class DataTab:
     """Layout and handlers; the chosen data set's id lives in ``memory.dataset``."""
 
     def __init__(self, services: Services, memory: Memory) -> None:
+        self.services = services
         self.library = services.library
         self.chosen = memory.dataset
         with gr.Row(equal_height=False):
@@ -158,7 +159,8 @@ class DataTab:
         return self.show(str(event.id))
 
     def ask(self, dataset_id: str) -> Updates:
-        """Ask before a data set is deleted."""
+        """Ask before a data set is deleted; where it cannot be, say so before."""
+        keeping.check_dataset(self.services, dataset_id)
         name = self.library.get(dataset_id).name
         question = notice("warning", words.DELETE_SURE.format(name=name))
         return {self.confirm: gr.update(visible=True), self.confirm_text: question}
@@ -166,7 +168,7 @@ class DataTab:
     def remove(self, dataset_id: str) -> Updates:
         """Delete the chosen data set and show the newest of the others."""
         name = self.library.get(dataset_id).name
-        self.library.remove(dataset_id)
+        keeping.delete_dataset(self.services, dataset_id)
         left = self.library.list()
         if not left:
             said = notice("success", words.DELETED.format(name=name))

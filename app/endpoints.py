@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import api
 
+from app import keeping
 from app.comparing import AnswerOptions, answer_at_once, judge_at_once, sorts
 from app.downloads import zip_name
 from app.guard import endpoint
@@ -155,7 +156,7 @@ class Endpoints:
 
     def resume_job(self, job_id: int) -> Json:
         """Let a stopped or failed run go on from its last checkpoint."""
-        return job_row(self.services.store.resume(_job_id(job_id)))
+        return job_row(keeping.resume(self.services, _job_id(job_id)))
 
     def compare(self, job_id: int, prompt: str, options: Json | str = "") -> Json:
         """The base model's and the adapted model's answer to one message.

@@ -25,25 +25,30 @@ from lora_engine.profile import ModelProfile
 Tell = Callable[[str], None]
 Json = dict[str, Any]
 MOST_COMBINED = 8
-FORMATS = ("gguf", "merged")
+EXPORTS = {"gguf": "gguf.zip", "merged": "merged"}
+"""Form → the name of its file or folder in the run's."""
+FORMATS = tuple(EXPORTS)
+EXPORTING = ".export-"
+"""How the folders begin in which an export is made."""
 BYTES = {"float16": 2, "bfloat16": 2}
 """Of one number; other formats have 4."""
 
 
-def run_tool(services: Services, arguments: Sequence[str], tell: Tell) -> Json:
-    """Run one command of the engine to its end; raises ToolError."""
+def run_tool(services: Services, jobs: Sequence[Job], arguments: Sequence[str], tell: Tell) -> Json:
+    """Run one command of the engine on these runs' adapters to its end; raises ToolError."""
     result: Json = {}
-    for said in tools.run(services.home, arguments):
-        if isinstance(said, str):
-            tell(said)
-        else:
-            result = said
+    with services.working_on(jobs):
+        for said in tools.run(services.home, arguments):
+            if isinstance(said, str):
+                tell(said)
+            else:
+                result = said
     return result
 
 
 def rank_report(services: Services, job: Job, tell: Tell) -> Json:
     """How much of its rank a run's adapter uses (``lora_engine.ranks.RankReport`` as JSON)."""
-    return run_tool(services, ["ranks", f"--adapter={adapter_of(services, job)}"], tell)
+    return run_tool(services, [job], ["ranks", f"--adapter={adapter_of(services, job)}"], tell)
 
 
 def shrink(services: Services, job: Job, r: int, tell: Tell) -> tuple[Job, Json]:
@@ -56,7 +61,7 @@ def shrink(services: Services, job: Job, r: int, tell: Tell) -> tuple[Job, Json]
         raise SettingsError("r", form.format(r=most, most=most - 1))
     arguments = ["shrink", f"--adapter={adapter}", f"--r={r}"]
     with _new_zip(services) as out:
-        found = run_tool(services, [*arguments, f"--out={out}"], tell)
+        found = run_tool(services, [job], [*arguments, f"--out={out}"], tell)
         origin = words.ORIGIN_SHRUNK.format(job=job.id, r=r)
         metrics = {**_kept(job), "origin": origin, "sentence": found["sentence"]}
         name = words.SHRUNK_NAME.format(name=job.name, r=r)
@@ -82,7 +87,7 @@ def combine(
     if form.get("r") is not None:
         arguments.append(f"--r={int(form['r'])}")
     with _new_zip(services) as out:
-        found = run_tool(services, [*arguments, f"--out={out}"], tell)
+        found = run_tool(services, jobs, [*arguments, f"--out={out}"], tell)
         found["sentence"] = _sum_sentence(jobs, weights, found)
         numbers = ", ".join(str(job.id) for job in jobs)
         origin = words.ORIGIN_COMBINED.format(jobs=numbers)
@@ -133,21 +138,39 @@ def _config_of(job: Job, adapter: Path) -> TrainConfig:
 def export(services: Services, job: Job, form: str, tell: Tell) -> tuple[Path, Json]:
     """A run's adapter as ``gguf`` (a zip with the Modelfile) or ``merged`` (a model folder).
 
-    Made once: a second call gives what is there.
+    Made anew each time; what is there stays until the new one is whole.
+
+    Raises:
+        SettingsError: there is no such form; AdapterError: the run has no adapter.
+        ToolError: it cannot be made, or another adapter is being worked on.
     """
     if form not in FORMATS:
         raise SettingsError("format", f"The format must be gguf or merged, not {form!r}.")
     adapter = adapter_of(services, job)
-    folder = services.store.job_dir(job.id) / form
-    out = folder.with_suffix(".zip") if form == "gguf" else folder
-    shutil.rmtree(folder, ignore_errors=True)
-    out.unlink(missing_ok=True) if form == "gguf" else None
-    arguments = ["export", f"--adapter={adapter}", f"--format={form}", f"--out={folder}"]
-    found = run_tool(services, [*arguments, f"--base-model={job.config.base_model}"], tell)
-    if form == "gguf":
-        _pack([Path(found["file"]), Path(found["modelfile"])], out)
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = services.store.job_dir(job.id)
+    out = folder / EXPORTS[form]
+    with (
+        services.working_on([job]),
+        tempfile.TemporaryDirectory(dir=folder, prefix=EXPORTING) as unfinished,
+    ):
+        made = Path(unfinished) / form
+        arguments = ["export", f"--adapter={adapter}", f"--format={form}", f"--out={made}"]
+        arguments.append(f"--base-model={job.config.base_model}")
+        found = run_tool(services, [job], arguments, tell)
+        if form == "gguf":
+            _pack([Path(found["file"]), Path(found["modelfile"])], out)
+        else:
+            if out.exists():
+                out.rename(made.with_name("before"))  # it goes with the folder of the unfinished
+            made.rename(out)
     return out, found
+
+
+def forget_exports(services: Services, job_id: int) -> None:
+    """Delete what was exported of a run: its adapter is about to be another."""
+    for name in EXPORTS.values():
+        path = services.store.job_dir(job_id) / name
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def merged_bytes(profile: ModelProfile) -> int:
@@ -166,7 +189,7 @@ def bring_in(services: Services, path: Path, base_model: str, tell: Tell, name: 
         raise AdapterError(words.BRING_NONE.format(path=path))
     arguments = ["check", f"--adapter={path}"]
     arguments += [f"--base-model={base_model.strip()}"] if base_model.strip() else []
-    found = run_tool(services, arguments, tell)
+    found = run_tool(services, [], arguments, tell)
     labels = {"text": "text", "label": "label"} if found["task"] == "classification" else None
     config = TrainConfig.parse({
         "base_model": found["base_model"], "dataset": words.ELSEWHERE, "task": found["task"],

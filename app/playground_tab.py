@@ -16,6 +16,7 @@ from app.run_choice import RunChoice
 from app.services import Services
 from app.sides import Sides
 from app.wording import playground as words
+from jobs.generation import Withdrawn
 from jobs.job import Job
 from lora_engine.errors import WorkbenchError
 
@@ -161,12 +162,13 @@ class PlaygroundTab:
         first, second = prompts[place]
         return {self.prompt: first, self.pair: second}
 
-    def end_answer(self) -> None:
-        """Stop the answer that is being written."""
-        self.services.generator.stop()
+    def end_answer(self, request: gr.Request) -> None:
+        """Stop the answer that is being written for this window, or waits to be."""
+        self.services.generator.stop(str(request.session_hash))
 
     def ask(
         self,
+        request: gr.Request,
         run: int | None,
         others: list[int] | None,
         prompt: str | None,
@@ -180,14 +182,18 @@ class PlaygroundTab:
             raise EmptyPrompt(words.EMPTY_PROMPT)
         *numbers, pair = decoding
         options = options_of(tuple(numbers))
+        asker = str(request.session_hash)
         yield {self.notice: notice("busy", words.BUSY), **self._at_work(True)}
         try:
             if sorts(jobs[0]):
-                yield from self._judged(jobs, prompt, pair or "", options)
+                yield from self._judged(asker, jobs, prompt, pair or "", options)
             else:
                 if len(said.sides) != len(jobs) + 1:
                     said = Conversations.begin(len(jobs))
-                yield from self._spoken(jobs, said, prompt, system or "", options)
+                yield from self._spoken(asker, jobs, said, prompt, system or "", options)
+        except Withdrawn as taken_back:
+            yield {self.notice: notice("info", str(taken_back)), **self._at_work(False)}
+            return
         except Exception:
             yield self._at_work(False)
             raise
@@ -203,6 +209,7 @@ class PlaygroundTab:
 
     def _spoken(
         self,
+        asker: str,
         jobs: Sequence[Job],
         said: Conversations,
         prompt: str,
@@ -213,15 +220,15 @@ class PlaygroundTab:
         blank = [""] * len(asked.sides)
         yield {self.prompt: "", self.badge: "", **self.sides.said(jobs, asked, blank)}
         try:
-            yield from self._stream(jobs, asked, system, options)
+            yield from self._stream(asker, jobs, asked, system, options)
         except Exception:
             yield {self.prompt: prompt, **self.sides.said(jobs, said)}
             raise
 
     def _judged(
-        self, jobs: Sequence[Job], prompt: str, pair: str, options: AnswerOptions
+        self, asker: str, jobs: Sequence[Job], prompt: str, pair: str, options: AnswerOptions
     ) -> Iterator[Updates]:
-        for event in judge(self.services, jobs, prompt, pair, options.strength):
+        for event in judge(self.services, jobs, prompt, pair, options.strength, asker):
             if event["event"] == "status":
                 yield {self.notice: notice("busy", event["message"])}
             elif event["event"] == "done":
@@ -229,11 +236,16 @@ class PlaygroundTab:
                 yield {self.notice: "", **drawn}
 
     def _stream(
-        self, jobs: Sequence[Job], asked: Conversations, system: str, options: AnswerOptions
+        self,
+        asker: str,
+        jobs: Sequence[Job],
+        asked: Conversations,
+        system: str,
+        options: AnswerOptions,
     ) -> Iterator[Updates]:
         texts = [""] * len(asked.sides)
         drawn_at = 0.0
-        for event in answer(self.services, jobs, asked, system, options):
+        for event in answer(self.services, jobs, asked, system, options, asker):
             match event["event"]:
                 case "status":
                     yield {self.notice: notice("busy", event["message"])}

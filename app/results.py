@@ -31,6 +31,7 @@ def _learned(metrics: Metrics) -> str:
         if first is None or last is None:
             return ""
         form = words.RESULT_TRAIN_ONCE if metrics.get("steps") == 1 else words.RESULT_TRAIN_ONLY
+        form = form if before is None else words.RESULT_NOT_MEASURED
         return form.format(first=loss_text(first), last=loss_text(last))
     change = (after - before) / before if before else 0.0
     if abs(change) < HARDLY:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from app import runs_view
+from app import keeping, runs_view
 from app.after_tab import AfterPanel
 from app.bring_panel import BringPanel
 from app.chart import HOVER_JS, chart_html
@@ -100,15 +100,8 @@ class RunsTab:
             *(self.list, self.header, self.notice, self.playground, self.download, self.stop),
             *(self.resume, self.again, self.ask_delete, self.confirm, self.confirm_text),
             *(self.result_panel, self.result, self.chart_panel, self.chart),
-            *(
-                self.status,
-                self.after.panel,
-                self.more_panel,
-                self.log,
-                self.settings,
-                self.seen,
-                self.chosen,
-            ),
+            *(self.status, self.after.panel, *self.after.blank(), self.more_panel, self.log),
+            *(self.settings, self.seen, self.chosen),
         ]
 
     def poll(self, chosen: int, seen: str) -> Updates:
@@ -149,8 +142,10 @@ class RunsTab:
         place = waiting.index(job.id) + 1 if job.id in waiting else 0
         adapter = None if job.is_active else self.store.adapter_zip(job.id)
         result = runs_view.result_html(job)
+        old = self.after.blank() if job.is_active else {}  # it is about the adapter before
         points = self.store.progress(job.id)
         return {
+            **old,
             self.header: runs_view.header_html(job, place, away),
             self.chart: chart_html(points),
             self.chart_panel: gr.update(visible=bool(points) or job.status is JobStatus.running),
@@ -196,11 +191,12 @@ class RunsTab:
 
     def go_on(self, chosen: int) -> Updates:
         """Put a stopped or failed job back into the queue."""
-        self.store.resume(chosen)
+        keeping.resume(self.services, chosen)
         return self._show(chosen, notice("info", words.RESUMED))
 
     def ask(self, chosen: int) -> Updates:
-        """Ask before a run is deleted."""
+        """Ask before a run is deleted; where it cannot be, say so before."""
+        keeping.check_run(self.services, chosen)
         name = self.store.get(chosen).name
         question = notice("warning", words.DELETE_SURE.format(name=name))
         return {self.confirm: gr.update(visible=True), self.confirm_text: question}
@@ -208,7 +204,7 @@ class RunsTab:
     def remove(self, chosen: int) -> Updates:
         """Delete the chosen run and show the newest of the others."""
         name = self.store.get(chosen).name
-        self.store.delete(chosen)
+        keeping.delete_run(self.services, chosen)
         left = self.store.list(limit=1)
         said = notice("success", words.DELETED.format(name=name))
         return self._show(left[0].id if left else 0, said)

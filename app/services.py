@@ -1,12 +1,15 @@
 """What every part of the page works with: one object, handed to each builder."""
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from jobs.generation import Generator
+from jobs.job import Job
 from jobs.store import Store
 from lora_engine import catalog
 from lora_engine.data.library import Library
@@ -26,6 +29,7 @@ class Services:
     _profiles: OrderedDict[tuple[str, str | None], ModelProfile] = field(
         default_factory=OrderedDict
     )
+    _worked_on: Counter[int] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -61,6 +65,23 @@ class Services:
         """Whether ``profile`` answers at once."""
         name = base_model.strip()
         return catalog.is_starter(name) or (name, None) in self._profiles
+
+    @contextmanager
+    def working_on(self, jobs: Sequence[Job]) -> Iterator[None]:
+        """While something is made of finished runs' adapters."""
+        ids = [job.id for job in jobs]
+        with self._lock:
+            self._worked_on.update(ids)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._worked_on.subtract(ids)
+
+    def is_worked_on(self, job_id: int) -> bool:
+        """Whether something is being made of a run's adapter."""
+        with self._lock:
+            return self._worked_on[job_id] > 0
 
     def close(self) -> None:
         """End the generation child; the store and the library hold nothing open."""

@@ -19,9 +19,26 @@ from jobs.serve_child import Event, ServeChild
 from jobs.store import Store
 from lora_engine.errors import WorkbenchError
 
+LOOK_SECONDS = 0.1
+"""Between two looks of a request that waits at whether it was stopped."""
+
 
 class GenerationError(WorkbenchError):
     """No answer could be made."""
+
+
+class Withdrawn(GenerationError):  # noqa: N818 (a way out, not a fault)
+    """The request was stopped before its turn came."""
+
+
+@dataclass(eq=False)
+class _Request:
+    """What waits for its turn, or is being answered."""
+
+    asker: str
+    number: int | None = None
+    """What the child calls it, once its turn has come."""
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +71,8 @@ class Generator:
         self._store = Store(home)
         self._turn = threading.Lock()  # held while a request is answered
         self._numbers = itertools.count(1, 2)  # a request's stop has the number after its own
-        self._answering: int | None = None
+        self._requests: set[_Request] = set()
+        self._listing = threading.Lock()  # held while that set is changed or read
         self._child: ServeChild | None = None
         self._watcher: threading.Thread | None = None
         self._used_at = time.monotonic()
@@ -65,26 +83,32 @@ class Generator:
         rows: Sequence[dict[str, Any]],
         options: dict[str, Any],
         divergence: bool = True,
+        asker: str = "",
     ) -> Iterator[Event]:
         """Answer each row; gives ``status`` and ``text`` events and, last, one ``done`` event.
 
         A row is ``{"adapter": path or None, "strength": 1.0, "messages": [{"role", "content"}]}``.
         Closing the iterator early stops the answer. Waits while another request is answered.
+        ``asker`` is who may ``stop`` it; with none, nobody may.
 
         Raises:
+            Withdrawn: it was stopped while it waited.
             GenerationError: the request cannot be answered, or the child has died.
         """
         yield from self._asked(
+            asker,
             {
                 "op": "answer",
                 "base_model": base_model,
                 "rows": list(rows),
                 "options": options,
                 "divergence": divergence,
-            }
+            },
         )
 
-    def classify(self, base_model: str, rows: Sequence[dict[str, Any]]) -> Iterator[Event]:
+    def classify(
+        self, base_model: str, rows: Sequence[dict[str, Any]], asker: str = ""
+    ) -> Iterator[Event]:
         """Sort each row into labels; ``status`` events and, last, one ``done`` event with
         ``labels`` and a row of ``probabilities`` each.
 
@@ -93,26 +117,50 @@ class Generator:
         Raises:
             GenerationError: as ``answer``.
         """
-        yield from self._asked({"op": "classify", "base_model": base_model, "rows": list(rows)})
+        asked = {"op": "classify", "base_model": base_model, "rows": list(rows)}
+        yield from self._asked(asker, asked)
 
-    def _asked(self, request: dict[str, Any]) -> Iterator[Event]:
-        with self._turn:
-            child = self._started()
-            number = next(self._numbers)
+    def _asked(self, asker: str, message: dict[str, Any]) -> Iterator[Event]:
+        request = _Request(asker)
+        with self._listing:
+            self._requests.add(request)
+        try:
+            self._wait_for_turn(request)
             try:
-                self._answering = number
-                child.send({"id": number, **request})
-                yield from self._events(child, number)
+                yield from self._answered(request, message)
             finally:
-                self.stop()  # in case nobody waits for the rest
-                self._answering = None
-                self._used_at = time.monotonic()
+                self._turn.release()
+        finally:
+            with self._listing:
+                self._requests.discard(request)
 
-    def stop(self) -> None:
-        """End the answer that is being made, if any; its iterator gives ``done`` soon."""
-        child, number = self._child, self._answering
-        if child is not None and number is not None:
-            child.send({"id": number + 1, "op": "stop"})
+    def _wait_for_turn(self, request: _Request) -> None:
+        while not self._turn.acquire(timeout=LOOK_SECONDS):
+            if request.stopped:
+                raise Withdrawn("Your question was taken back before its turn came.")
+
+    def _answered(self, request: _Request, message: dict[str, Any]) -> Iterator[Event]:
+        child = self._started()
+        request.number = number = next(self._numbers)
+        try:
+            child.send({"id": number, **message})
+            if request.stopped:  # perhaps before it had a number
+                _end(child, number)
+            yield from self._events(child, number)
+        finally:
+            _end(child, number)  # in case nobody waits for the rest
+            self._used_at = time.monotonic()
+
+    def stop(self, asker: str) -> None:
+        """End what this asker has asked: an answer that is being made gives ``done`` soon, one
+        that waits raises ``Withdrawn``."""
+        child = self._child
+        with self._listing:
+            own = [request for request in self._requests if asker and request.asker == asker]
+        for request in own:
+            request.stopped = True
+            if request.number is not None and child is not None:
+                _end(child, request.number)
 
     def close(self) -> None:
         """End the child; a later request starts a new one."""
@@ -176,6 +224,11 @@ class Generator:
         if idle_for <= self._limits.idle_while_training:
             return False
         return idle_for > self._limits.idle or self._store.any_running()
+
+
+def _end(child: ServeChild, number: int) -> None:
+    """Ask for an end of request ``number``, which may have ended already."""
+    child.send({"id": number + 1, "op": "stop"})
 
 
 def _reason(child: ServeChild) -> str:

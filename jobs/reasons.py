@@ -55,10 +55,13 @@ def of_exit(code: int, last_words: str, config: TrainConfig, memory_ran_out: boo
 
 def of_stop(job: Job, folder: Path) -> str:
     """What is left of a run that was stopped; ``folder`` is the job's."""
-    if (folder / "adapter.zip").is_file():
+    adapter = folder / "adapter.zip"
+    is_there = adapter.is_file()
+    if is_there and adapter.stat().st_mtime >= (job.started_at or 0):
         return f"Stopped after {job.step} of {job.total_steps} updates; what was learned is kept."
     if checkpoint_folder.exists(folder / "checkpoint"):
-        return "Stopped before it was saved; Resume goes on from the last checkpoint."
+        older = " Until then the adapter here is from before the last start." if is_there else ""
+        return f"Stopped before it was saved; Resume goes on from the last checkpoint.{older}"
     return "Stopped before anything was learned."
 
 

@@ -8,7 +8,7 @@ worker too, so one that was taken for dead can change nothing any more.
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,20 @@ _WORKER_DIED = (
     f"The worker died {MAX_ATTEMPTS} times while it trained this run, often a sign of too little "
     "memory: choose cheaper settings, or press Resume to go on from the last checkpoint."
 )
+_STOPPED_WITH_IT = (
+    "Stopped together with the worker; Resume goes on from the last checkpoint, or begins anew "
+    "where there is none."
+)
 _HAND_BACK = """
     UPDATE jobs SET
+        message = CASE WHEN cancel_requested THEN :stopped ELSE '' END,
         status = CASE WHEN cancel_requested THEN 'cancelled'
             WHEN attempts - :handed_back >= :max_attempts THEN 'failed' ELSE 'queued' END,
         error = CASE WHEN NOT cancel_requested AND attempts - :handed_back >= :max_attempts
             THEN :reason END,
         finished_at = CASE WHEN cancel_requested OR attempts - :handed_back >= :max_attempts
             THEN :now END,
-        attempts = attempts - :handed_back, cancel_requested = 0, phase = '', message = '',
+        attempts = attempts - :handed_back, cancel_requested = 0, phase = '',
         eta_seconds = NULL, worker = NULL, device = NULL, heartbeat_at = NULL
     WHERE status = 'running'
 """
@@ -309,23 +314,27 @@ class Store:
             **self._hand_back_values(),
         )
 
-    def requeue_stalled(self, stalled_after_seconds: float, except_worker: str = "") -> Jobs:
+    def requeue_stalled(
+        self, stalled_after_seconds: float, except_workers: Collection[str] = ()
+    ) -> Jobs:
         """Put the jobs of dead workers back in the queue; gives the jobs that were changed.
 
         One that was to be stopped is cancelled; one whose worker has died ``MAX_ATTEMPTS`` times
-        fails. ``except_worker`` is the asking worker, which knows best that it lives.
+        fails. ``except_workers`` are those that the one who asks knows to live.
         """
         return self._jobs(
             _HAND_BACK
-            + "AND heartbeat_at < :stalled_since AND worker <> :except_worker RETURNING *",
+            + """AND heartbeat_at < :stalled_since
+                AND worker NOT IN (SELECT value FROM json_each(:except_workers)) RETURNING *""",
             stalled_since=self._now() - stalled_after_seconds,
-            except_worker=except_worker,
+            except_workers=json.dumps(list(except_workers)),
             handed_back=0,
             **self._hand_back_values(),
         )
 
     def _hand_back_values(self) -> dict[str, Any]:
-        return {"now": self._now(), "max_attempts": MAX_ATTEMPTS, "reason": _WORKER_DIED}
+        said = {"reason": _WORKER_DIED, "stopped": _STOPPED_WITH_IT}
+        return {"now": self._now(), "max_attempts": MAX_ATTEMPTS, **said}
 
     @property
     def _database(self) -> Database:

@@ -5,6 +5,7 @@ writes down a death that the child could not explain itself. It never imports th
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import secrets
@@ -56,11 +57,19 @@ class Child:
     memory_kills: reasons.MemoryKills
     ending_since: float | None = None
 
+    @property
+    def claim(self) -> str:
+        """The name by which this child's claim is told from a later one of the same job."""
+        assert self.job.worker is not None
+        return self.job.worker
+
 
 class Worker:
     """Trains the jobs of ``store``, one at a time on each device, until ``stop`` is called.
 
     ``child`` is the command that trains one job; it gets the arguments of ``jobs.run_job``.
+    For the store each claim is a worker of its own: what an old child does, or its end, does not
+    count for the same job taken again, and a claim without a child is soon given up.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class Worker:
         self._timing = timing
         self._command = child
         self._children: dict[str, Child] = {}
+        self._claims = itertools.count(1)
         self._rescued_at = -timing.beat
         self._stops = 0
 
@@ -107,18 +117,20 @@ class Worker:
         now = time.monotonic()
         if now - self._rescued_at >= self._timing.beat:
             self._rescued_at = now
-            for job in self._store.requeue_stalled(self._timing.stalled, self.name):
+            alive = [child.claim for child in self._children.values()]
+            for job in self._store.requeue_stalled(self._timing.stalled, alive):
                 log.warning("%s was left by a dead worker; it is %s now", job.name, job.status)
         for device in self._devices:
             if device.name not in self._children:
                 self._start_next(device)
 
     def _start_next(self, device: Device) -> None:
-        job = self._store.claim(self.name, device.name)
+        claim = f"{self.name}/{next(self._claims)}"
+        job = self._store.claim(claim, device.name)
         if job is None:
             return
         path = self._store.log_path(job.id)
-        arguments = (str(job.id), "--worker", self.name, "--device", device.engine_device)
+        arguments = (str(job.id), "--worker", claim, "--device", device.engine_device)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as output:
@@ -130,7 +142,7 @@ class Worker:
                 )
         except OSError as error:
             log.exception("%s could not be started", job.name)
-            self._store.fail(job.id, self.name, reasons.of_exception(error, job.config))
+            self._store.fail(job.id, claim, reasons.of_exception(error, job.config))
             return
         log.info("%s: started on %s", job.name, device.name)
         self._children[device.name] = Child(job, process, time.monotonic(), reasons.MemoryKills())
@@ -147,27 +159,24 @@ class Worker:
         except JobNotFound:  # it has ended and was deleted, and only its process is left
             processes.kill_tree(child.process)
             return False
-        if self._is_mine(job):
+        if _holds(child, job):
             if now - child.beaten_at >= self._timing.beat:
-                self._store.beat(job.id, self.name)
+                self._store.beat(job.id, child.claim)
                 child.beaten_at = now
             if not job.cancel_requested:
                 return True
         child.ending_since = child.ending_since or now
-        if now - child.ending_since < self._grace(job):
+        if now - child.ending_since < self._grace(child, job):
             return True
         processes.kill_tree(child.process)
         self._bury(child, -reasons.SIGKILL)
         return False
 
-    def _is_mine(self, job: Job) -> bool:
-        return job.status is JobStatus.running and job.worker == self.name
-
-    def _grace(self, job: Job) -> float:
+    def _grace(self, child: Child, job: Job) -> float:
         """How long the process of a job that is to end, or has ended, may take for it."""
-        if self._is_mine(job) and job.phase not in NOTHING_LEARNED:
+        if _holds(child, job) and job.phase not in NOTHING_LEARNED:
             return self._timing.stop_grace
-        taken_over = job.is_active and not self._is_mine(job)
+        taken_over = job.is_active and not _holds(child, job)
         return 0 if taken_over else self._timing.early_stop_grace
 
     def _bury(self, child: Child, code: int) -> None:
@@ -175,12 +184,12 @@ class Worker:
         store, job = self._store, child.job
         path = store.job_dir(job.id)
         with contextlib.suppress(IllegalTransition, JobNotFound):
-            if store.stop_requested(job.id, self.name):
-                store.cancel_done(job.id, self.name, reasons.of_stop(store.get(job.id), path))
+            if store.stop_requested(job.id, child.claim):
+                store.cancel_done(job.id, child.claim, reasons.of_stop(store.get(job.id), path))
             else:
                 words = logs.last_words(store.log_path(job.id))
                 reason = reasons.of_exit(code, words, job.config, child.memory_kills.explain(code))
-                store.fail(job.id, self.name, reason)
+                store.fail(job.id, child.claim, reason)
         log.info("%s: its process has ended (exit code %s)", job.name, code)
 
     def _hand_back(self) -> None:
@@ -201,4 +210,9 @@ class Worker:
                 log.error("%s: its process cannot be ended", child.job.name)
                 continue
             with contextlib.suppress(IllegalTransition, JobNotFound):
-                self._store.release(child.job.id, self.name)
+                self._store.release(child.job.id, child.claim)
+
+
+def _holds(child: Child, job: Job) -> bool:
+    """Whether the job is still that of this child's claim."""
+    return job.status is JobStatus.running and job.worker == child.claim

@@ -1,9 +1,11 @@
 """How good a trained model is on rows that it was not trained on."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from lora_engine.loss import LossPath
+from lora_engine.patience import Impatient
 from lora_engine.prepare import Work
 
 
@@ -11,15 +13,17 @@ def measure(
     model: Any, path: LossPath, work: Work, tell: Callable[[str], None]
 ) -> dict[str, dict[str, Any] | None]:
     """What the task measures on the ``validation`` rows and on the ``test`` rows, as JSON values;
-    None where there are no such rows, or where the loss in training says all of them.
+    None where there are no such rows, where the loss in training says all of them, or where
+    patience ran out before.
     """
     was_training = model.training
     model.eval()
     found: dict[str, dict[str, Any] | None] = {"validation": None, "test": None}
-    for name, share in (("validation", work.validation), ("test", work.test)):
-        if share and (work.task.scores or name == "test"):
-            tell(f"Measuring on {len(share):,} {name} rows")
-            measured = work.task.measure(model, path, work.words, share, tell)
-            found[name] = {"dataset": share.name, **measured}
+    with suppress(Impatient):
+        for name, share in (("validation", work.validation), ("test", work.test)):
+            if share and (work.task.scores or name == "test"):
+                tell(f"Measuring on {len(share):,} {name} rows")
+                measured = work.task.measure(model, path, work.words, share, tell)
+                found[name] = {"dataset": share.name, **measured}
     model.train(was_training)
     return found

@@ -78,7 +78,7 @@ def collect_metrics(
         "loss_first": state.losses[0],
         "loss_last": state.losses[-1],
         "eval_loss_before": evals[0] if evals else None,
-        "eval_loss_after": evals[-1] if evals else None,
+        "eval_loss_after": dict(state.eval_losses).get(state.step),
         "eval_loss_best": best[1],
         "eval_loss_best_step": best[0],
         "tokens": state.tokens,
@@ -206,6 +206,8 @@ def _outcome(metrics: dict[str, Any], unit: str) -> str:
             "" if scores else " No rows were held out, so nothing says how it does on new ones."
         )
         return f"{scores}{losses}{unknown}"
+    if metrics["eval_loss_after"] is None:
+        return f"{scores}{losses} The loss on the held-out rows was not measured after it."
     return (
         f"{scores}On rows that were not trained on, the loss went from "
         f"{metrics['eval_loss_before']:.3f} (before) to {metrics['eval_loss_after']:.3f} "

@@ -17,7 +17,7 @@ from lora_engine.folders import most_positions, read_config
 from lora_engine.inspection import model_task
 from lora_engine.model import load_tokenizer
 from lora_engine.progress import Progress, Report
-from lora_engine.share import Share
+from lora_engine.share import Share, Watch
 from lora_engine.tasks.base import Task, Words
 from lora_engine.tasks.choice import choose_task
 from lora_engine.tasks.registry import TASKS
@@ -48,6 +48,11 @@ class Work:
         """The same for the same rows, read in the same way and split alike."""
         counts = len(self.training), len(self.validation), self.encoded.tokens
         return " ".join(map(str, (self.dataset.dataset_id, *counts)))
+
+    def watched(self, watch: Watch) -> "Work":
+        """The same, with a call to ``watch`` every few rows while something is measured on them."""
+        test = self.test and replace(self.test, watch=watch)
+        return replace(self, validation=replace(self.validation, watch=watch), test=test)
 
 
 def prepare(config: TrainConfig, home: Path, out_dir: Path, report: Report) -> Work:

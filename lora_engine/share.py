@@ -7,6 +7,7 @@ from lora_engine.batches import Example
 from lora_engine.data.encode import Encoded
 from lora_engine.data.nouns import Sample
 
+Watch = Callable[[], None]
 BESIDE = ("line", "group")
 """Columns that no model reads."""
 
@@ -22,6 +23,8 @@ class Share:
     """Positions in ``encoded.rows``."""
     samples: Callable[[], Iterator[Sample]]
     """All usable rows of the data set, in file order."""
+    watch: Watch = lambda: None
+    """Called before each of the handfuls that ``in_order`` gives; may raise to end it."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -36,6 +39,7 @@ class Share:
     def in_order(self, at_once: int = 64) -> Iterator[list[Example]]:
         """All examples, some at a time."""
         for start in range(0, len(self), at_once):
+            self.watch()
             yield self.examples(range(start, min(len(self), start + at_once)))
 
     def said(self, places: Collection[int]) -> dict[int, Sample]:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from lora_engine.model import choose_device, choose_dtype
 from lora_engine.noise import add_embedding_noise
 from lora_engine.optimizer import make_optimizer, make_scheduler
 from lora_engine.outcome import collect_metrics, write_adapter
+from lora_engine.patience import Impatient, Patience
 from lora_engine.prepare import prepare
 from lora_engine.progress import Phase, Progress, Report, ShouldStop
 from lora_engine.start_from import inject_and_load
@@ -40,7 +42,7 @@ class TrainResult:
     metrics: dict[str, Any]
     """JSON values: losses, counts, times."""
     stopped: bool
-    """Whether ``should_stop`` ended the run early."""
+    """Whether ``should_stop`` ended the run, or the measuring after it, early."""
 
 
 def train(
@@ -53,13 +55,15 @@ def train(
     resume: bool = False,
     device: str = "auto",
     checkpoint_seconds: float = 30.0,
+    measure_seconds: float = 20.0,
 ) -> TrainResult:
     """Train an adapter and write ``out_dir/adapter/``, ``out_dir/adapter.zip`` and checkpoints.
 
     The task of the run decides what is learned (``lora_engine.tasks``). An update's loss is the
     mean over its learned tokens, or rows with a label, whatever the batch size. With
     ``resume`` the run goes on from ``out_dir/checkpoint`` where there is one. On the CPU a run
-    is deterministic for its seed, and a resumed run ends where an uninterrupted one would.
+    is deterministic for its seed, and a resumed run ends where an uninterrupted one would. Once
+    asked to stop, it first writes what was learned and then measures for ``measure_seconds``.
 
     Raises:
         WorkbenchError: settings, data or model that cannot be used.
@@ -72,7 +76,8 @@ def train(
     set_seed(config.seed)
     place = choose_device(device)
     start = adapter.read(Path(config.start_from)) if config.start_from else None
-    work = prepare(config, home, out_dir, report)
+    patience = Patience(should_stop, measure_seconds)
+    work = prepare(config, home, out_dir, report).watched(patience.check)
     limit_kernel_cache(updates_alike=work.task.name == "classification")
     report(Progress(phase="preparing", message="Loading the model"))
     dtype = choose_dtype(config.precision, place, trains_weights=config.lora.method != "lora")
@@ -132,10 +137,11 @@ def train(
             return
         tell("evaluating", "Measuring on rows that are not trained on")
         model.eval()
-        loss = mean_loss(path, work.validation.in_order())
+        with suppress(Impatient):
+            loss = mean_loss(path, work.validation.in_order())
+            state.eval_losses.append((state.step, loss))
+            tell("evaluating", eval_loss=loss)
         model.train()
-        state.eval_losses.append((state.step, loss))
-        tell("evaluating", eval_loss=loss)
 
     if not state.eval_losses:
         evaluate()
@@ -144,7 +150,7 @@ def train(
     stopped = False
     model.train()
     while state.step < plan.total_steps:
-        if stopped := should_stop():
+        if stopped := patience.asked():
             break
         began = time.perf_counter()
         examples = work.training.examples(plan.update(state.step))
@@ -163,7 +169,7 @@ def train(
         tell("training")
         heap.tidy()
         is_last = state.step == plan.total_steps
-        if is_last or state.step % evaluate_every == 0:
+        if (is_last or state.step % evaluate_every == 0) and not patience.asked():
             evaluate()
         if is_last or time.monotonic() - saved_at > checkpoint_seconds:
             save_checkpoint(checkpoint, *parts, state, *basis)
@@ -171,13 +177,21 @@ def train(
 
     if state.step == 0:
         return TrainResult(None, {}, stopped)
+
+    def leave(scores: dict[str, Any]) -> TrainResult:
+        metrics = collect_metrics(model, counts, work, state, plan, place) | scores
+        written = write_adapter(model, out_dir, config, profile, work, metrics)
+        return TrainResult(written, metrics, stopped or patience.ran_out)
+
+    def tell_measuring(message: str) -> None:
+        tell("evaluating", message)
+        patience.check()
+
     tell("saving", "Saving the adapter")
     if stopped:
         save_checkpoint(checkpoint, *parts, state, *basis)
-        if state.eval_losses and state.eval_losses[-1][0] != state.step:
-            evaluate()
-    metrics = collect_metrics(model, counts, work, state, plan, place)
-    metrics |= measure(model, path, work, lambda message: tell("evaluating", message))
-    return TrainResult(
-        write_adapter(model, out_dir, config, profile, work, metrics), metrics, stopped
-    )
+    if patience.asked():
+        leave({})  # whoever asked may end this process by force before all is measured
+    if state.eval_losses and state.eval_losses[-1][0] != state.step:
+        evaluate()
+    return leave(measure(model, path, work, tell_measuring))

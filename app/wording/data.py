@@ -70,6 +70,10 @@ DELETE = "Delete this data set"
 DELETE_SURE = (
     "Delete “{name}”? Runs that were trained on it stay; they cannot be trained again without it."
 )
+DELETE_NEEDED = (
+    "“{name}” (run {job}) needs this data set and has not ended: stop it first, or wait for its "
+    "end."
+)
 DELETE_YES = "Yes, delete it"
 DELETE_NO = "Keep it"
 DELETED = "“{name}” was deleted."

@@ -81,5 +81,6 @@ DIVERGENCE_MEANING = (
 )
 SPEED = "{value} tokens/s"
 STOPPED = "stopped"
+NOT_WHOLE = "The answer was ended before it was whole: ask again."
 CUT = f"Cut at the longest answer; choose a longer one under “{OPTIONS}”."
 BUSY = "Starting"

@@ -62,6 +62,11 @@ DELETE_SURE = (
     "Delete “{name}”, its log, its adapter and what was exported or merged from it? This cannot be "
     "undone."
 )
+DELETE_NEEDED = (
+    "“{name}” (run {job}) begins with this one's adapter and has not ended: stop it first, or wait "
+    "for its end."
+)
+WORKED_ON = "This run's adapter is being measured or exported on the page: wait until that is done."
 DELETE_YES = "Yes, delete it"
 DELETE_NO = "Keep it"
 DELETED = "“{name}” was deleted."
@@ -107,6 +112,10 @@ RESULT_TRAIN_ONLY = (
 RESULT_TRAIN_ONCE = (
     "The training loss was {last} in the only update. No rows were held back, so nothing says how "
     "it does on new ones."
+)
+RESULT_NOT_MEASURED = (
+    "The training loss was {first} in the first update and {last} in the last. The loss on the "
+    "rows held back was not measured after that."
 )
 RESULT_CUT = (
     "{cut} of {rows} had more tokens than “Maximum length” allows, so their ends were not learned; "

@@ -106,6 +106,7 @@ def test_the_result_in_plain_words() -> None:
         ({"eval_loss_after": 3.9}, "learned by heart"),
         ({"eval_loss_best": 1.2, "eval_loss_best_step": 30}, "lowest (1.20) after update 30"),
         ({"eval_loss_before": None, "eval_loss_after": None}, "No rows were held back"),
+        ({"eval_loss_after": None}, "rows held back was not measured"),
         ({"stopped": True, "steps": 20}, "stopped after 20 of 57 updates"),
         ({"validation_rows": 1}, "on 1 row the model"),
         ({"eval_loss_before": None, "steps": 1, "loss_first": 1.21}, "1.21 in the only update"),

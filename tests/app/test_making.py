@@ -4,6 +4,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from app import making
 from app.after_view import ranks_html
 from app.services import Services
+from jobs import tools
 from jobs.job import Job, JobStatus
 from jobs.tools import ToolError
 from lora_engine.config import LoraConfig, TrainConfig
@@ -114,6 +116,27 @@ def test_exports_are_files_to_take_along(services: Services, brought: list[Job])
     again, _ = making.export(services, brought[0], "merged", quiet)
     assert again == path
     shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("form", making.FORMATS)
+def test_an_export_that_fails_spares_the_one_before(
+    services: Services, brought: list[Job], tmp_path: Path, form: str
+) -> None:
+    folder = services.store.job_dir(brought[0].id)
+    before = folder / "gguf.zip" if form == "gguf" else folder / "merged" / "model.safetensors"
+    before.parent.mkdir(exist_ok=True)
+    before.write_bytes(b"whole")
+    with tools._turn, pytest.raises(ToolError, match="wait until that is done"):
+        making.export(services, brought[0], form, quiet)
+    elsewhere = brought[0].config.model_copy(update={"base_model": str(tmp_path / "nowhere")})
+    with pytest.raises(ToolError):
+        making.export(services, replace(brought[0], config=elsewhere), form, quiet)
+    assert before.read_bytes() == b"whole"
+    assert not list(folder.glob(".export-*"))
+    path, _ = making.export(services, brought[0], form, quiet)
+    assert before.read_bytes() != b"whole"
+    assert {each.name for each in folder.iterdir()} == {"adapter.zip", path.name}
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def test_a_merged_models_size_is_known_before(services: Services, base: Path) -> None:

@@ -9,7 +9,7 @@ import threading
 import psutil
 import pytest
 
-from jobs.generation import GenerationError, Generator, Limits
+from jobs.generation import GenerationError, Generator, Limits, Withdrawn
 from jobs.serve_child import LOG_BYTES
 from tests.jobs.queue_helpers import HERE, settings, unix_only, until
 
@@ -29,9 +29,9 @@ def make(tmp_path):
         generator.close()
 
 
-def ask(generator, what="hello"):
+def ask(generator, what="hello", asker=""):
     rows = [{"adapter": None, "strength": 1.0, "messages": [{"role": "user", "content": what}]}]
-    return generator.answer("tiny", rows, {"max_new_tokens": 4})
+    return generator.answer("tiny", rows, {"max_new_tokens": 4}, asker=asker)
 
 
 def reply(generator, what="hello"):
@@ -81,18 +81,50 @@ def test_requests_of_several_threads_are_answered_one_after_another(make):
 
 def test_stop_ends_the_answer_early(make):
     generator = make()
-    events = ask(generator, "long")
+    events = ask(generator, "long", "me")
     next(events)
-    generator.stop()
+    generator.stop("me")
     assert [*events][-1]["stopped"] is True
+    assert reply(generator)[2] == "hello"
+
+
+def test_stop_ends_the_askers_own_answer_only(make):
+    generator = make()
+    events = ask(generator, "long", "me")
+    next(events)
+    generator.stop("somebody else")
+    generator.stop("")
+    for _ in range(60):
+        assert next(events)["event"] == "text"
+    events.close()
+
+
+def test_what_waits_for_its_turn_can_be_taken_back(make):
+    generator, said = make(), []
+    events = ask(generator, "long", "me")
+    next(events)
+
+    def wait():
+        with pytest.raises(Withdrawn, match="before its turn"):
+            [*ask(generator, "hello", "you")]
+        said.append("taken back")
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    until(lambda: len(generator._requests) == 2)
+    generator.stop("you")
+    waiting.join()
+    assert said == ["taken back"]
+    assert next(events)["event"] == "text", "the other goes on"
+    events.close()
     assert reply(generator)[2] == "hello"
 
 
 def test_stop_without_a_request_does_nothing(make):
     generator = make()
-    generator.stop()
+    generator.stop("me")
     pid = reply(generator)[0]
-    generator.stop()
+    generator.stop("me")
     assert reply(generator)[0] == pid
 
 

@@ -1,13 +1,14 @@
 """Deaths in plain words."""
 
 import errno
+import os
 import sqlite3
 
 import pytest
 
 from jobs import reasons
 from lora_engine.config import LoraConfig
-from tests.jobs.queue_helpers import settings
+from tests.jobs.queue_helpers import running, settings
 
 
 def config(**values):
@@ -90,6 +91,25 @@ def test_a_stop_tells_whether_there_is_a_checkpoint(store, tmp_path, left, said)
     (tmp_path / left).parent.mkdir()
     (tmp_path / left).write_bytes(b"")
     assert reasons.of_stop(store.enqueue(settings()), tmp_path).startswith(said)
+
+
+@pytest.mark.parametrize(("age", "kept"), [(-5, True), (5, False)])
+def test_the_adapter_of_an_earlier_stop_is_not_told_as_this_ones(store, age, kept):
+    """The process of a resumed run may be ended by force before it has written its own."""
+    job = running(store)
+    folder = store.job_dir(job.id)
+    save(folder / "checkpoint" / "state.pt")
+    save(folder / "adapter.zip")
+    written = job.started_at - age
+    os.utime(folder / "adapter.zip", (written, written))
+    said = reasons.of_stop(job, folder)
+    assert said.endswith("what was learned is kept.") == kept
+    assert ("the adapter here is from before" in said) != kept
+
+
+def save(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
 
 
 def test_other_errors_show_no_detail():

@@ -217,7 +217,7 @@ def test_a_worker_that_was_taken_for_dead_changes_nothing(tmp_path):
     now[0] = 49.0
     assert store.requeue_stalled(30) == []
     now[0] = 51.0
-    assert store.requeue_stalled(30, except_worker=WORKER) == []
+    assert store.requeue_stalled(30, except_workers=[WORKER]) == []
     assert [job.status for job in store.requeue_stalled(30)] == [JobStatus.queued]
     assert not store.beat(job.id, WORKER)
     store.claim("second", "cpu")
@@ -272,6 +272,7 @@ def test_a_dead_workers_job_that_was_to_stop_is_stopped(tmp_path):
     store.requeue_stalled(30)
     left = store.get(job.id)
     assert (left.status, left.error, left.can_resume) == (JobStatus.cancelled, None, True)
+    assert left.message.startswith("Stopped together with the worker")
     store.close()
 
 

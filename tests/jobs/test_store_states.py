@@ -171,7 +171,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, STALLED, 2 * STALLED]), asking=WORKERS)
     def requeue_stalled(self, seconds, asking):
         self.now += seconds
-        changed = {job.id for job in self.store.requeue_stalled(STALLED, asking)}
+        changed = {job.id for job in self.store.requeue_stalled(STALLED, [asking])}
         stalled = {
             job_id
             for job_id, row in self.rows.items()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -178,6 +179,51 @@ def test_a_job_that_cannot_be_started_fails_with_a_reason(store):
     assert done.error.startswith("Training ended because of an unexpected error")
 
 
+def test_a_job_without_a_child_is_not_held_for_ever(store, monkeypatch):
+    """It was claimed, could not be started, and the database was busy when that was to be told."""
+    job = store.enqueue(settings())
+    fail, calls = store.fail, []
+
+    def busy_once(*given):
+        calls.append(given)
+        if len(calls) == 1:
+            raise sqlite3.OperationalError("database is locked")
+        return fail(*given)
+
+    monkeypatch.setattr(store, "fail", busy_once)
+    worker = Worker(store, [Device("cpu")], Timing(**QUICK, stalled=0.2), ("no-such-program",))
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        assert ended(store, job.id).status is JobStatus.failed
+    finally:
+        worker.stop()
+        thread.join()
+
+
+def test_the_end_of_an_old_child_is_not_that_of_the_resumed_run(store):
+    """The run was stopped, resumed and taken by another device while its first child ended."""
+    job = store.enqueue(settings(first="hang"))
+    one, two = Device("one"), Device("two")
+    worker = Worker(store, [one, two], Timing(**QUICK, shutdown_grace=0), FAKE_CHILD)
+    try:
+        worker._start_next(one)
+        store.cancel_done(job.id, store.get(job.id).worker)  # as the child itself does
+        store.resume(job.id)
+        worker._start_next(two)
+        again = store.get(job.id)
+        assert again.status is JobStatus.running
+        old = worker._children["one"].process
+        old.kill()
+        old.wait()
+        worker._tick()
+        now = store.get(job.id)
+        assert (now.status, now.device, now.error) == (JobStatus.running, "two", None)
+        assert list(worker._children) == ["two"]
+    finally:
+        worker._hand_back()
+
+
 def test_two_devices_train_at_once_and_each_child_sees_its_own(store):
     jobs = [store.enqueue(settings(**LONG)) for _ in range(2)]
     devices = [Device("cuda:0", "auto", {"X": "0"}), Device("cuda:1", "cpu", {"X": "1"})]
@@ -241,7 +287,8 @@ def test_a_job_whose_process_cannot_be_ended_is_not_handed_back(store, monkeypat
         worker.stop()
     stuck[0].wait()  # here it ends with its stdin
     left = store.get(job.id)
-    assert (left.status, left.worker) == (JobStatus.running, worker.name)
+    assert left.status is JobStatus.running
+    assert left.worker.startswith(worker.name)
     assert [back.status for back in store.requeue_stalled(-60)] == [JobStatus.queued]
 
 
@@ -287,7 +334,8 @@ def test_two_workers_share_the_queue(store):
         worker.terminate()
         worker.wait()
     assert [len(starts(store, job.id)) for job in jobs] == [1] * len(jobs)
-    assert len({store.get(job.id).worker for job in jobs}) == 2
+    claims = [store.get(job.id).worker for job in jobs]
+    assert len({claim.partition("/")[0] for claim in claims}) == 2
 
 
 def test_the_command_line_says_what_is_wrong_with_the_folder(tmp_path):

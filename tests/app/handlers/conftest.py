@@ -10,7 +10,7 @@ import pytest
 
 from app.main import Page
 from app.services import Services
-from jobs.generation import GenerationError
+from jobs.generation import GenerationError, Withdrawn
 from tests.app.conftest import make_table
 
 
@@ -20,20 +20,22 @@ class Script:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.asked: list[tuple[Any, ...]] = []
-        self.stops = 0
+        self.stops: list[str] = []
 
     def answer(self, *request: Any, **named: Any) -> Iterator[dict[str, Any]]:
         self.asked.append((*request, *named.values()))
         for event in self.events:
+            if event["event"] == "withdrawn":
+                raise Withdrawn("Taken back.")
             if event["event"] == "error":
                 raise GenerationError(event["message"])
             yield event
 
-    def classify(self, *request: Any) -> Iterator[dict[str, Any]]:
-        yield from self.answer(*request)
+    def classify(self, *request: Any, **named: Any) -> Iterator[dict[str, Any]]:
+        yield from self.answer(*request, **named)
 
-    def stop(self) -> None:
-        self.stops += 1
+    def stop(self, asker: str) -> None:
+        self.stops.append(asker)
 
 
 @pytest.fixture

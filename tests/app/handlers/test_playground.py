@@ -1,14 +1,17 @@
 """The handlers of the playground tab, without a browser: what each event changes."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.comparing import Conversations
+from app.endpoints import Endpoints
 from app.html import notice
 from app.main import Page
 from app.services import Services
+from jobs.generation import GenerationError
 from lora_engine.data import Turn
 from tests.app.handlers.conftest import Script
 from tests.app.handlers.steps import STARTER, click, finished, labelled
@@ -18,8 +21,14 @@ def ask(
     page: Page, run: int | None, prompt: str, *, others: tuple[int, ...] = (), seed: int = 0
 ) -> list[dict[Any, Any]]:
     tab = page.playground
-    guarded = tab.guarded_ask(run, list(others), prompt, None, Conversations(), 0, 64, 1, seed, "")
-    return list(guarded)
+    decoding = 0, 64, 1, seed, ""
+    said = Conversations()
+    return list(tab.guarded_ask(window("one"), run, list(others), prompt, None, said, *decoding))
+
+
+def window(session: str) -> Any:
+    """The request of a page that is open."""
+    return SimpleNamespace(session_hash=session)
 
 
 def test_both_answers_stream_and_the_conversation_goes_on(
@@ -49,7 +58,8 @@ def test_both_answers_stream_and_the_conversation_goes_on(
     assert last[tab.said].sides[1] == (
         Turn(role="user", content="Hi?"), Turn(role="assistant", content="Ahoy!"),
     )  # fmt: skip
-    [(model, rows, options, divergence)] = script.asked
+    [(model, rows, options, divergence, asker)] = script.asked
+    assert asker == "one"
     assert model == STARTER
     assert [bool(row["adapter"]) for row in rows] == [False, True]
     assert options == {"max_new_tokens": 64, "temperature": 0, "seed": 0}
@@ -93,7 +103,7 @@ def test_base_and_four_adapters_answer_in_columns_of_their_own(
     for column, note in zip(tab.sides.columns, notes, strict=True):
         assert note in last[column]
     assert "side-note" not in last[tab.sides.base]
-    [(_, rows, _, _)] = script.asked
+    [(_, rows, *_)] = script.asked
     files = [str(services.store.adapter_zip(run)) for run in runs[:4]]
     assert [row["adapter"] for row in rows] == [None, *files]
 
@@ -197,7 +207,40 @@ def test_a_text_is_sorted_side_by_side(page: Page, services: Services, tmp_path:
     told = next(step for step in steps if tab.sides.adapted in step)
     assert "90.0%" in told[tab.sides.adapted]
     assert "50.0%" in told[tab.sides.base]
-    _, rows = script.asked[0]
+    _, rows, asker = script.asked[0]
+    assert asker == "one"
     assert [row["adapter"] is None for row in rows] == [True, False]
     assert rows[1]["text"] == "What a day"
     assert steps[-1][tab.send]["interactive"]
+
+
+def test_stop_is_for_the_windows_own_answer(page: Page, services: Services) -> None:
+    script = services.generator
+    assert isinstance(script, Script)
+    page.playground.end_answer(window("two"))
+    assert script.stops == ["two"]
+
+
+def test_what_was_taken_back_is_no_error_and_stands_in_the_box_again(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    tab, script = page.playground, services.generator
+    assert isinstance(script, Script)
+    script.events = [{"event": "withdrawn"}]
+    steps = ask(page, finished(services, dataset_id), "Hi?")
+    last = {key: value for step in steps for key, value in step.items()}
+    assert last[tab.notice] == notice("info", "Taken back.")
+    assert last[tab.prompt] == "Hi?"
+    assert last[tab.send]["interactive"]
+
+
+def test_programs_get_whole_answers_only(services: Services, dataset_id: str) -> None:
+    script = services.generator
+    assert isinstance(script, Script)
+    doors, run = Endpoints(services), finished(services, dataset_id)
+    whole = {"event": "done", "texts": ["No", "Yes"], "stopped": False}
+    script.events = [whole]
+    assert doors.compare(run, "Hi?") == {"base": "No", "adapted": "Yes"}
+    script.events = [whole | {"stopped": True}]
+    with pytest.raises(GenerationError, match="ended before it was whole"):
+        doors.compare(run, "Hi?")

@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from app.guard import handler
 from app.main import Page
 from app.services import Services
 from lora_engine.config import TrainConfig
@@ -47,3 +48,36 @@ def test_a_fresh_page_shows_the_run_at_work(
     waiting = services.store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id))
     assert runs.restore(999)[runs.chosen] == waiting.id
     assert runs.restore(old)[runs.chosen] == old
+
+
+def test_a_run_that_is_gone_on_with_shows_nothing_of_its_old_adapter(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    runs, after, store = page.runs, page.runs.after, services.store
+    job = store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id), "Stopped")
+    store.request_cancel(job.id)
+    (store.job_dir(job.id) / "merged").mkdir(parents=True)
+    stopped = runs.poll(job.id, "")
+    assert after.ranks not in stopped, "what was measured stays while nothing changes"
+    resumed = runs.go_on(job.id)
+    assert not (store.job_dir(job.id) / "merged").exists()
+    other_window = runs.poll(job.id, stopped[runs.seen])
+    for updates in (resumed, other_window):
+        assert {updates[part] for part in (after.ranks, *after.exported.values())} == {""}
+        assert updates.keys() <= set(runs.outputs())
+
+
+def test_what_a_run_needs_is_not_deleted(page: Page, services: Services, dataset_id: str) -> None:
+    runs, data = page.runs, page.data
+    first = finished(services, dataset_id)
+    start = services.store.adapter_zip(first)
+    config = TrainConfig(base_model=STARTER, dataset=dataset_id, start_from=str(start))
+    job = services.store.enqueue(config, "Next")
+    for change in (runs.ask, runs.remove):
+        refused = handler(runs.notice)(change)(first)
+        assert f"“Next” (run {job.id}) begins with" in refused[runs.notice]
+    for change in (data.ask, data.remove):
+        refused = handler(data.notice)(change)(dataset_id)
+        assert f"“Next” (run {job.id}) needs this data set" in refused[data.notice]
+    assert services.store.get(first).id == first
+    assert services.library.get(dataset_id)
