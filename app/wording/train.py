@@ -313,6 +313,11 @@ BLANK = "–"
 COUNT_BAR_INVALID = "– trainable: a setting cannot be used"
 COUNTS_INVALID = "A setting cannot be used; repair it to see the counts."
 COUNTS_WAIT = "The counts appear when a model is chosen."
+MEMORY = "Memory, before any row"
+MEMORY_SHORT = (
+    "This needs {needs} before any row is read, and the machine has {has}: choose a smaller model, "
+    "or keep the base in 4 bits (Method, among the advanced settings)."
+)
 SCALING = "Scaling α / r"
 SCALING_ROOT = "Scaling α / √r"
 
