@@ -8,14 +8,6 @@ from lora_engine.counts import ModuleCount, ParameterCount
 from lora_engine.profile import ModelProfile
 
 
-def short_number(value: int) -> str:
-    """``960``, ``460.8 K``, ``134.5 M``, ``6.74 B``."""
-    for size, unit in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K")):
-        if value >= size:
-            return f"{value / size:.4g} {unit}"
-    return str(value)
-
-
 def percent_text(percent: float) -> str:
     """A share with enough digits to be told from zero."""
     return f"{percent:.2f} %" if percent >= 0.1 else f"{percent:.4f} %"

@@ -38,10 +38,7 @@ SPEED = "Speed"
 SPEED_VALUE = "{value} tokens/s"
 MEMORY = "Memory"
 LEFT = "Time left"
-LEARNING_RATE = "Learning rate"
-DEVICE = "Device"
 TOOK = "From start to end"
-CREATED = "Started"
 
 CHART_TITLE = "Loss"
 CHART_HINT = "How surprised the model is by the right answer, in nats. Lower is better."
@@ -136,5 +133,4 @@ RESULT_COST = (
 )
 RESULT_MEMORY = " and at most {memory} of memory"
 RESULT_STOPPED = "The run was stopped after {steps} of {total} updates; what it learned is kept."
-RESULT_STOPPED_EMPTY = "The run was stopped before its first update, so there is no adapter."
 UNSEEN_ROWS = ("row", "rows")

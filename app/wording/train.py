@@ -25,7 +25,6 @@ MODEL_NONE = "Choose a base model first."
 INSPECTING = "Reading the structure of {model} …"
 MODEL_FACTS = "{architecture}, {parameters} parameters, {modules} that can be adapted."
 NAME = "Name of the run (optional)"
-NAME_HELP = "How the run is called in the list; empty means the data set's name."
 NAME_PLACEHOLDER = "e.g. House style, first try"
 
 PRESETS_TITLE = "How thoroughly"
