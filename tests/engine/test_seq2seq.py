@@ -211,7 +211,8 @@ def test_answers_may_be_as_long_as_what_is_expected(
 ) -> None:
     asked: list[int] = []
 
-    def answer(_: Speaker, rows: list[Row], decoding: Decoding) -> Answers:
+    def answer(_: Speaker, rows: list[Row], decoding: Decoding, on_text: object) -> Answers:
+        assert on_text, "or a stop would have to wait"
         asked.append(decoding.max_new_tokens)
         return Answers([""] * len(rows), [[]] * len(rows), 1.0)
 
