@@ -60,6 +60,7 @@ def _serve(home: Path, host: str, port: int) -> int:
     from app.logs import start_logging
     from app.main import build_page, launch_options
     from app.services import Services
+    from app.sweeping import sweep
     from lora_engine.errors import WorkbenchError
 
     try:
@@ -69,8 +70,9 @@ def _serve(home: Path, host: str, port: int) -> int:
         print(f"The data folder {home} cannot be used: {error}", file=sys.stderr)  # noqa: T201
         return 2
     ended = threading.Event()
-    for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), lambda *_: ended.set())
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: ended.set())
     blocks = build_page(services)
     try:
         blocks.launch(
@@ -80,6 +82,7 @@ def _serve(home: Path, host: str, port: int) -> int:
             **launch_options(services),
         )
         print(f"LoRA Workbench: http://{host}:{port}", flush=True)  # noqa: T201
+        sweep(services)
         while not ended.wait(0.5):  # a plain wait would not see Ctrl-C on Windows
             pass
     finally:

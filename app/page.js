@@ -17,6 +17,7 @@
     const lost = document.querySelector('.server-lost');
     try {
       const answer = await fetch('gradio_api/app_id');
+      if (!answer.ok) throw new Error(answer.statusText);  // a proxy speaks for a server that is away
       const now = await answer.text();
       if (server !== null && now !== server) location.reload();
       server = now;

@@ -42,7 +42,9 @@ class RunChoice:
     def finished(self) -> list[Job]:
         """The runs that have an adapter, newest first."""
         store = self.services.store
-        return [job for job in store.list() if not job.is_active and store.adapter_zip(job.id)]
+        return [
+            job for job in store.list(limit=0) if not job.is_active and store.adapter_zip(job.id)
+        ]
 
     def offer(self, jobs: Sequence[Job], chosen: int) -> Updates:
         """The finished runs as choices."""

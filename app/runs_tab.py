@@ -1,6 +1,7 @@
 """The Runs tab: the queue, one run in detail, live; and what can be done with it."""
 
 import time
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -106,7 +107,7 @@ class RunsTab:
 
     def poll(self, chosen: int, seen: str) -> Updates:
         """Draw what changed since the last look; nothing is sent while nothing did."""
-        jobs = self.store.list()
+        jobs = self._listed(chosen)
         away = runs_view.worker_is_away(jobs, time.time())
         job = next((job for job in jobs if job.id == chosen), None)
         log = self.store.log_tail(job.id) if job else ""
@@ -121,6 +122,14 @@ class RunsTab:
         if job is None:
             return updates | self._nothing(bool(jobs))
         return updates | self._detail(job, away) | {self.log: runs_view.log_html(log)}
+
+    def _listed(self, chosen: int) -> list[Job]:
+        """The newest runs, those that have not ended, and the chosen one, however old."""
+        jobs = {job.id: job for job in (*self.store.list(), *self.store.active())}
+        if chosen not in jobs:
+            with suppress(JobNotFound):
+                jobs[chosen] = self.store.get(chosen)
+        return sorted(jobs.values(), key=lambda job: -job.id)
 
     def _nothing(self, some: bool) -> Updates:
         hidden = gr.update(visible=False)

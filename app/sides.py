@@ -27,7 +27,6 @@ class Sides:
                 )
                 for place, (head, name) in enumerate(zip(heads, names, strict=True))
             ]  # fmt: skip
-        self.base, self.adapted = self.columns[:2]
 
     def outputs(self) -> list[Any]:
         """The columns."""

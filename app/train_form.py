@@ -15,9 +15,9 @@ from lora_engine.errors import SettingsError
 
 FEW_ROWS = 20
 FEW_UPDATES = 20
+"""Fewer than these hardly change a model; the preset “Quick look” has just so many updates."""
 CHARACTERS_A_TOKEN = 4
 """Of English text, roughly; of Chinese there are fewer."""
-"""Fewer than these hardly change a model; the preset “Quick look” has just so many updates."""
 Values = dict[str, Any]
 """Dotted setting name → value, as in ``lora.r``."""
 

@@ -29,7 +29,7 @@ def main(
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     try:
-        store = Store(given.data_dir.absolute())
+        store = Store(given.data_dir.expanduser().absolute())
     except WorkbenchError as error:
         sys.stderr.write(f"{error}\n")
         return 1

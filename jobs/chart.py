@@ -9,14 +9,14 @@ MAX_POINTS = 2000
 """Points kept of one job's chart."""
 
 
-def points(database: Database, job_id: int, after_step: int) -> list[ProgressPoint]:
-    """The points with a step above ``after_step``, in order."""
+def points(database: Database, job_id: int) -> list[ProgressPoint]:
+    """All points of a job, in order."""
     rows = database.query(
         """
         SELECT step, loss, eval_loss, learning_rate, tokens_per_second, at FROM progress
-        WHERE job_id = ? AND step > ? ORDER BY step
+        WHERE job_id = ? ORDER BY step
         """,
-        [job_id, after_step],
+        [job_id],
     )
     return [ProgressPoint(**row) for row in rows]
 

@@ -3,6 +3,7 @@
 import errno
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.job import Job
@@ -22,7 +23,7 @@ def of_exception(error: BaseException, config: TrainConfig) -> str:
     """One sentence for an exception that says nothing to a person."""
     if is_out_of_memory(error):
         return out_of_memory(config)
-    if _is_disk_full(error):
+    if any(map(_is_disk_full, _led_to(error))):
         return (
             "The disk is full: free some space, then press Resume to go on from the last "
             "checkpoint."
@@ -138,6 +139,16 @@ def exit_name(code: int) -> str:
         except ValueError:
             return f"signal {-code}"
     return f"exit code {code if code < 256 else hex(code)}"
+
+
+def _led_to(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it came from: torch tells a full disk as a position that is wrong."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
 
 
 def _is_disk_full(error: BaseException) -> bool:

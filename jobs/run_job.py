@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from jobs import processes, reasons
+from jobs import leftovers, processes, reasons
 from jobs.store import IllegalTransition, Store
 from lora_engine import checkpoint_folder
 from lora_engine.config import TrainConfig
@@ -182,6 +182,7 @@ class Run:
         store, job_id, worker = self._store, self._job_id, self._worker
         if not result.stopped:
             store.succeed(job_id, worker, result.metrics)
+            leftovers.remove(store.job_dir(job_id))
             log.info("Done")
         elif self._handing_back() and not store.stop_requested(job_id, worker):
             store.release(job_id, worker)

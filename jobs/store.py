@@ -108,14 +108,9 @@ class Store:
         """Whether a job is being trained on this machine."""
         return bool(self._rows("SELECT 1 FROM jobs WHERE status = 'running' LIMIT 1"))
 
-    def progress(self, job_id: int, after_step: int = -1) -> Points:
-        """The chart's points with a step above ``after_step``, in order; at most
-        ``chart.MAX_POINTS``.
-
-        A run that goes on from a checkpoint takes back the points after it: where ``Job.step`` is
-        below the last step seen, ask again from the start.
-        """
-        return chart.points(self._database, job_id, after_step)
+    def progress(self, job_id: int) -> Points:
+        """The chart's points, in order; at most ``chart.MAX_POINTS``."""
+        return chart.points(self._database, job_id)
 
     def job_dir(self, job_id: int) -> Path:
         """The job's folder; it exists once the job was started."""

@@ -183,8 +183,9 @@ def attach(model: nn.Module, adapter: Adapter) -> None:
     saved = tuple(n for n in adapter.lora.modules_to_save or () if profile.has_module(n))
     if adapter.lora.method == "lora":  # what the file holds counts, not what would be trained here
         profile = profile.model_copy(update={"always_saved": ()})
+    lora = profile.matching(adapter.lora).model_copy(update={"modules_to_save": saved})
     try:
-        inject(model, adapter.lora.model_copy(update={"modules_to_save": saved}), profile)
+        inject(model, lora, profile)
     except SettingsError as error:
         raise AdapterError(f"The adapter does not fit this model: {error}") from None
     load_trained(model, without_base_copies(model, adapter.tensors))

@@ -57,6 +57,6 @@ def _meaning(lora: LoraConfig, profile: ModelProfile, finished: bool) -> object:
         # PEFT names every head that some family has, and only what the file has counts.
         names = tuple(n for n in lora.modules_to_save or () if profile.has_module(n))
         profile = profile.model_copy(update={"always_saved": ()})
-        lora = lora.model_copy(update={"modules_to_save": names})
+        lora = profile.matching(lora).model_copy(update={"modules_to_save": names})
     pairs = {t.path: (t.r, lora.scaling_of(t.path)) for t in profile.adapted(lora)}
     return pairs, set(profile.saved_modules(lora)), lora.bias, lora.variant

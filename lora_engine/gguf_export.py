@@ -120,7 +120,7 @@ def export_gguf(path: Path, out: Path, *, home: Path, base_model: str | None = N
     layout = Layout.of(base_model, home)
     problems = [found for p, pair in pairs.items() if (found := layout.problem(p, pair))]
     if not problems:
-        wanted = layout.profile.adapted(adapter.lora)
+        wanted = layout.profile.adapted(layout.profile.matching(adapter.lora))
         problems = [f"{target.path} has no pair" for target in wanted if target.path not in pairs]
     if problems:
         raise AdapterError(

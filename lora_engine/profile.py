@@ -114,13 +114,25 @@ class ModelProfile(BaseModel):
         if isinstance(wanted, str):
             return wanted
         for name in wanted:
-            if not any(_is_named(path, (name,)) for g in self.groups for path in g.paths):
+            if not self.has_target(name):
                 raise SettingsError(
                     "lora.target_modules",
                     f"This model has no module named {name!r}; it has "
                     f"{', '.join(sorted({group.name for group in self.groups}))}.",
                 )
         return wanted
+
+    def has_target(self, name: str) -> bool:
+        """Whether ``name`` in ``target_modules`` would match a module."""
+        return any(_is_named(path, (name,)) for group in self.groups for path in group.paths)
+
+    def matching(self, lora: LoraConfig) -> LoraConfig:
+        """``lora`` without names that match no module: PEFT passes over them, so an adapter made
+        elsewhere may have some."""
+        if not isinstance(lora.target_modules, tuple):
+            return lora
+        there = tuple(name for name in lora.target_modules if self.has_target(name))
+        return lora.model_copy(update={"target_modules": there or lora.target_modules})
 
     def adapted(self, lora: LoraConfig) -> list[Target]:
         """The modules that ``lora`` adapts, in the order of the groups.

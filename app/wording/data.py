@@ -25,7 +25,6 @@ READING = "Reading the file"
 READING_LONG = "The file is being read; its first rows are below."
 PEEK_TITLE = "The first rows of the file"
 CHECKING = "Checking the rows"
-GONE = "That data set is no longer here; choose another one."
 
 ROLES_TITLE = "Which column is what"
 ROLES_HINT = "Guessed from the header. Change a column here and everything below follows."

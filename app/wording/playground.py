@@ -49,7 +49,6 @@ SORT_ALL = "Sort with all {count}"
 STOP = "Stop"
 CLEAR = "Start over"
 EXAMPLES = "From the run's own data"
-DOWNLOAD_HINT = "Take the adapter home"
 
 OPTIONS = "How answers are written"
 SYSTEM = "System text (optional)"

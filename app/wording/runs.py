@@ -38,10 +38,7 @@ SPEED = "Speed"
 SPEED_VALUE = "{value} tokens/s"
 MEMORY = "Memory"
 LEFT = "Time left"
-LEARNING_RATE = "Learning rate"
-DEVICE = "Device"
 TOOK = "From start to end"
-CREATED = "Started"
 
 CHART_TITLE = "Loss"
 CHART_HINT = "How surprised the model is by the right answer, in nats. Lower is better."
@@ -100,7 +97,13 @@ RESULT_ROSE = (
     "being learned by heart. Use fewer epochs, a lower learning rate or more dropout."
 )
 RESULT_BEST = (
-    " It was lowest ({best}) after update {step} and rose since then; fewer epochs may do better."
+    " It was lowest ({best}) after update {step} and rose since then; fewer epochs may do better, "
+    "or “Keep the best” among the advanced settings."
+)
+RESULT_KEPT = " The adapter is that of update {kept} of {steps}, when this loss was lowest."
+RESULT_ENDED = (
+    "The run ended after {steps} of {total} updates, because the loss on the held-out rows fell no "
+    "further."
 )
 RESULT_TRAIN = (
     " On the rows it trained on, it was {first} in the first update and {last} in the last."
@@ -130,5 +133,4 @@ RESULT_COST = (
 )
 RESULT_MEMORY = " and at most {memory} of memory"
 RESULT_STOPPED = "The run was stopped after {steps} of {total} updates; what it learned is kept."
-RESULT_STOPPED_EMPTY = "The run was stopped before its first update, so there is no adapter."
 UNSEEN_ROWS = ("row", "rows")

@@ -19,40 +19,15 @@ from transformers.activations import SiLUActivation
 
 from lora_engine.fast.attention import row_backward, row_forward
 from lora_engine.fast.lower import Pack
+from lora_engine.fast.norm import Norm
 from lora_engine.fast.pairs import Group
 
-LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
+LAYERS = (*("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"),)
 """Families whose layer is just this; others differ in a norm, a scale or an order."""
 
 KEPT = 512
 """Longest row whose attention probabilities, n²/2 a head, are kept for the backward pass; those of
 longer ones are made again."""
-
-
-@dataclass(frozen=True)
-class Norm:
-    """Root mean square normalisation with a frozen weight (Zhang & Sennrich 2019)."""
-
-    weight: Tensor
-    eps: float
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: n × width → the same, normalised, and 1 / rms of each row, float32."""
-        wide = _float32(x)
-        inverse = (torch.linalg.vecdot(wide, wide)[:, None] / x.shape[-1] + self.eps).rsqrt_()
-        return wide.mul_(inverse).to(x.dtype).mul_(self.weight), inverse
-
-    def again(self, x: Tensor, inverse: Tensor) -> Tensor:
-        """The normalised rows from what ``forward`` gave."""
-        return _float32(x).mul_(inverse).to(x.dtype).mul_(self.weight)
-
-    def backward_into(self, total: Tensor, grad: Tensor, x: Tensor, inverse: Tensor) -> Tensor:
-        """``total`` plus the gradient of x, given that of the output."""
-        grad = (grad * self.weight).float()
-        wide = x.float()
-        # along x itself nothing changes: its length is divided out
-        along = torch.linalg.vecdot(grad, wide)[:, None] * inverse.square() / x.shape[-1]
-        return total + grad.addcmul_(wide, along, value=-1).mul_(inverse).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -66,6 +41,8 @@ class Parts:
     """Of the attention's scores."""
     before: Norm
     after: Norm
+    each_head: tuple[Norm, Norm] | None
+    """Of the queries and of the keys, before they are turned; None in most families."""
     attend: Group
     """q, k, v."""
     gather: Group
@@ -112,6 +89,12 @@ class _Layer(torch.autograd.Function):
     ) -> Tensor:
         normed, inverse = parts.before.forward(x)
         (q, k, v), attend = parts.attend.forward(normed, dropping)
+        apart: tuple[Tensor, ...] = ()
+        if parts.each_head:
+            raw = _heads(q, parts), _heads(k, parts)
+            (q, inverse_q), (k, inverse_k) = map(Norm.forward, parts.each_head, raw)
+            q, k = q.view(len(x), -1), k.view(len(x), -1)
+            apart = *raw, inverse_q, inverse_k
         query = _rotated(q, cos * parts.scale, sin * parts.scale, parts)
         key = _rotated(k, cos, sin, parts)
         value = _by_head(v, parts)
@@ -129,6 +112,7 @@ class _Layer(torch.autograd.Function):
         (out,), narrow = parts.narrow.forward(F.silu(gate).mul_(up), dropping)
         ctx.save_for_backward(
             *(x, cos, sin, inverse, query, key, value, middle, inverse2, gate, up),
+            *apart,
             *([mixed] if parts.gather.pairs else []),  # only a pair asks for its input again
             *(tensor for kept in (attend, gather, widen, narrow) for tensor in kept),
             *(block for kept in rows for block in kept),
@@ -144,6 +128,7 @@ class _Layer(torch.autograd.Function):
         saved = list(ctx.saved_tensors)
         x, cos, sin, inverse, query, key, value, middle, inverse2, gate, up = saved[:11]
         kept = saved[11:]
+        apart = [kept.pop(0) for _ in range(4 if parts.each_head else 0)]
         mixed = kept.pop(0) if parts.gather.pairs else None
         attend, gather, widen, narrow = (
             tuple(kept.pop(0) for _ in range(group.kept(ctx.dropping))) for group in parts.groups
@@ -155,7 +140,7 @@ class _Layer(torch.autograd.Function):
         grad_gate = torch.ops.aten.silu_backward(grad_act.mul_(up), gate)
         normed = parts.after.again(middle, inverse2) if parts.widen.pairs else None
         grad_normed, pairs_widen = parts.widen.backward([grad_gate, grad_up], normed, widen)
-        grad = parts.after.backward_into(grad, grad_normed, middle, inverse2)
+        grad = grad + parts.after.backward(grad_normed, middle, inverse2)
         grad_mixed, pairs_gather = parts.gather.backward([grad], mixed, gather)
         inside = _by_head(grad_mixed, parts)
         grad_query, grad_key = torch.empty_like(query), torch.empty_like(key)
@@ -172,17 +157,26 @@ class _Layer(torch.autograd.Function):
             _turned_back(grad_key, cos, sin),
             _by_token(grad_value),
         ]
+        if parts.each_head:
+            back = map(
+                Norm.backward,
+                parts.each_head,
+                (_heads(grad, parts) for grad in wanted[:2]),
+                apart[:2],
+                apart[2:],
+            )
+            wanted[:2] = (grad.view(len(x), -1) for grad in back)
         needs_x = ctx.needs_input_grad[1]
         normed = parts.before.again(x, inverse) if parts.attend.pairs else None
         grad_normed, pairs_attend = parts.attend.backward(wanted, normed, attend, needs_x)
-        grad_x = parts.before.backward_into(grad, grad_normed, x, inverse) if needs_x else None
+        grad_x = grad + parts.before.backward(grad_normed, x, inverse) if needs_x else None
         pairs = (*pairs_attend, *pairs_gather, *pairs_widen, *pairs_narrow)
         return None, grad_x, None, None, None, None, *pairs
 
 
-def _float32(x: Tensor) -> Tensor:
-    """A copy that may be written to."""
-    return x.to(torch.float32, copy=True)
+def _heads(x: Tensor, parts: Parts) -> Tensor:
+    """n × heads·width → n·heads × width."""
+    return x.reshape(-1, parts.width)
 
 
 def _by_head(x: Tensor, parts: Parts) -> Tensor:
@@ -254,6 +248,8 @@ def parts_of(layer: Any) -> Parts | None:
         Group.of([mlp.down_proj]),
     ]
     norms = [layer.input_layernorm, layer.post_attention_layernorm]
+    if hasattr(attention, "q_norm"):
+        norms += [attention.q_norm, attention.k_norm]
     known = [group for group in groups if group is not None]
     if (
         len(known) < len(groups)
@@ -262,12 +258,14 @@ def parts_of(layer: Any) -> Parts | None:
         or any(norm.weight.requires_grad for norm in norms)
     ):
         return None
+    before, after, *each_head = (Norm(norm.weight, norm.variance_epsilon) for norm in norms)
     return Parts(
         attention.config.num_key_value_heads,
         attention.head_dim,
         float(attention.scaling),
-        Norm(norms[0].weight, norms[0].variance_epsilon),
-        Norm(norms[1].weight, norms[1].variance_epsilon),
+        before,
+        after,
+        (each_head[0], each_head[1]) if each_head else None,
         *known,
     )
 

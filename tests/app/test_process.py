@@ -78,14 +78,18 @@ def test_a_data_folder_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C reaches a whole console there")
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_cleanly(tmp_path: Path, sign: signal.Signals) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_it_ends_cleanly(tmp_path: Path, name: str) -> None:
     port = free_port()
     home = tmp_path / "home"
+    abandoned = home / "making-x"
+    abandoned.mkdir(parents=True)
+    os.utime(abandoned, (0, 0))
     process = start_module("app", "--port", str(port), home=home)
     try:
         until(lambda: process.poll() is not None or answers(port))
-        process.send_signal(sign)
+        until(lambda: process.poll() is not None or not abandoned.exists())
+        process.send_signal(getattr(signal, name))
         assert process.wait(timeout=30) == 0
     finally:
         end(process)

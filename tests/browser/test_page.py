@@ -130,3 +130,13 @@ def test_settings_are_saved_and_loaded(page: Page, workshop: Workshop, tmp_path:
     expect(page.get_by_label("Rank r", exact=True)).to_have_value("32")
     steps.set_number(page, "Rank r", 16)
     expect(page.locator("#train-trouble")).to_be_hidden()
+
+
+def test_a_proxys_page_about_an_error_is_no_new_server(page: Page, watched: Watched) -> None:
+    page.evaluate("window.sameAsBefore = true")
+    page.route("**/app_id", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    expect(page.locator(".server-lost")).to_be_visible()
+    page.unroute("**/app_id")
+    expect(page.locator(".server-lost")).to_be_hidden()
+    assert page.evaluate("window.sameAsBefore"), "it was not loaded anew"
+    watched.troubles.clear()  # the browser's own words about the answer

@@ -118,7 +118,7 @@ def test_a_row_costs_more_where_it_is_longer_or_more_of_it_is_learned() -> None:
 
 
 def test_other_layers_and_one_core_have_no_crew() -> None:
-    assert PackedPath(family("qwen3").requires_grad_(False), CPU)._crew is None
+    assert PackedPath(family("gemma").requires_grad_(False), CPU)._crew is None
     assert PackedPath(injected("llama"), CPU, checkpointed=True)._crew is None
     torch.set_num_threads(1)
     assert PackedPath(injected("llama"), CPU)._crew is None

@@ -15,15 +15,6 @@ def test_two_reports_of_one_step_are_one_point(store):
     assert (point.step, point.loss, point.eval_loss, point.learning_rate) == (3, 1.0, 2.0, 0.1)
 
 
-def test_the_chart_can_be_read_bit_by_bit(store):
-    job = running(store)
-    for step in range(1, 6):
-        store.record(job.id, WORKER, training(step))
-    assert [point.step for point in store.progress(job.id)] == [1, 2, 3, 4, 5]
-    assert [point.step for point in store.progress(job.id, after_step=3)] == [4, 5]
-    assert store.progress(job.id, after_step=5) == []
-
-
 def test_going_on_from_a_checkpoint_takes_back_the_points_after_it(store):
     job = running(store)
     for step in (1, 2, 3, 4, 5, 3):

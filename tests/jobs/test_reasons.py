@@ -1,10 +1,13 @@
 """Deaths in plain words."""
 
+import contextlib
 import errno
 import os
 import sqlite3
+from pathlib import Path
 
 import pytest
+import torch
 
 from jobs import reasons
 from lora_engine.config import LoraConfig
@@ -77,6 +80,32 @@ def test_memory_errors_of_all_kinds_are_known(error):
 )
 def test_a_full_disk_is_known(error):
     assert reasons.of_exception(error, config()).startswith("The disk is full: free some space")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_is_known_by_what_torch_makes_of_it():
+    with (
+        contextlib.suppress(OSError),  # at the end of the file
+        Path("/dev/full").open("wb") as file,
+        pytest.raises(RuntimeError) as failed,
+    ):
+        torch.save({"weights": torch.zeros(100_000)}, file)
+    assert "No space left" not in str(failed.value), "else nothing had to be followed"
+    assert reasons.of_exception(failed.value, config()).startswith("The disk is full")
+
+
+def test_only_what_led_to_an_error_explains_it():
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise KeyError("something else") from None
+    except KeyError as error:
+        assert "KeyError" in reasons.of_exception(error, config())
+    knot = RuntimeError("one")
+    knot.__cause__ = RuntimeError("two")
+    knot.__cause__.__cause__ = knot
+    assert "RuntimeError" in reasons.of_exception(knot, config())
 
 
 @pytest.mark.parametrize(

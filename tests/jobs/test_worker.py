@@ -47,6 +47,7 @@ def test_jobs_are_trained_one_after_another(store):
     assert done.finished_at <= store.get(second.id).started_at
     assert store.progress(first.id)[-1].step == 5
     assert store.adapter_zip(first.id) is not None
+    assert not (store.job_dir(first.id) / "checkpoint").exists(), "it cannot be gone on with"
     assert store.log_tail(first.id).endswith("Done")
     assert "Training, step 5 of 5, loss 0.2000" in store.log_tail(first.id)
 
@@ -338,15 +339,17 @@ def test_two_workers_share_the_queue(store):
     assert len({claim.partition("/")[0] for claim in claims}) == 2
 
 
-def test_the_command_line_says_what_is_wrong_with_the_folder(tmp_path):
+@pytest.mark.parametrize("folder", ["{}/home", pytest.param("~/home", marks=unix_only)])
+def test_the_command_line_says_what_is_wrong_with_the_folder(tmp_path, folder):
     (tmp_path / "home").write_text("a file")
     said = subprocess.run(
-        [sys.executable, "-m", "jobs", "--data-dir", str(tmp_path / "home")],
+        [sys.executable, "-m", "jobs", "--data-dir", folder.format(tmp_path)],
         capture_output=True,
         encoding="utf-8",
+        env={**os.environ, "HOME": str(tmp_path)},
     )
     assert said.returncode == 1
-    assert said.stderr.startswith("The data folder")
+    assert said.stderr.startswith(f"The data folder {tmp_path / 'home'} cannot")
     assert "Traceback" not in said.stderr
 
 

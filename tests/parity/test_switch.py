@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from transformers import PreTrainedModel
@@ -12,9 +13,10 @@ from lora_engine import adapter as adapter_files
 from lora_engine.__main__ import main
 from lora_engine.combine import combine
 from lora_engine.lora.switch import Switchboard
+from lora_engine.start_from import inject_and_load
 from tests import tiny
 from tests.engine.adapters import make, make_peft
-from tests.parity.harness import Case, batch, pair
+from tests.parity.harness import Case, batch, pair, profile_of
 from tests.parity.test_families import make as family
 from tests.parity.test_reference import METHODS
 
@@ -145,3 +147,18 @@ def test_rows_in_one_product_are_rows_by_themselves(
             found.append(rows_of(model, inputs, 0, len(order)))
     torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=0)
     assert order[0] is None or not torch.allclose(found[0][0], rows_of(model, inputs, 0, 1)[0])
+
+
+def test_target_names_that_match_nothing_are_passed_over(tmp_path: Path) -> None:
+    """As the reference does: people name the modules of several families at once."""
+    path = make_peft(tmp_path / "theirs", tiny.llama, target_modules=["q_proj", "c_attn", "wq"])
+    read = adapter_files.read(path)
+    model = tiny.llama()
+    theirs = peft.PeftModel.from_pretrained(tiny.llama(), path).eval()
+    inputs = batch(model)
+    with Switchboard(model).routed([(read, 1.0)]):
+        found = rows_of(model, inputs, 0, 1)
+    torch.testing.assert_close(found, rows_of(theirs, inputs, 0, 1), atol=1e-5, rtol=0)
+    again = tiny.llama()
+    lora = read.lora.model_copy(update={"target_modules": ("q_proj",)})
+    inject_and_load(again, read, lora, profile_of(tiny.llama()))

@@ -46,12 +46,12 @@ def test_both_answers_stream_and_the_conversation_goes_on(
     ]  # fmt: skip
     steps = ask(page, run, "Hi?")
     assert any("Loading the model" in str(step.get(tab.notice, "")) for step in steps)
-    assert any("Ahoy" in step.get(tab.sides.adapted, "") for step in steps[:-2])
+    assert any("Ahoy" in step.get(tab.sides.columns[1], "") for step in steps[:-2])
     last = {key: value for step in steps for key, value in step.items()}
-    assert "Hello.<" in last[tab.sides.base], "without the empty lines at its end"
-    assert "Ahoy!" in last[tab.sides.adapted]
-    assert "Cut at the longest answer" in last[tab.sides.base]
-    assert "Cut at" not in last[tab.sides.adapted]
+    assert "Hello.<" in last[tab.sides.columns[0]], "without the empty lines at its end"
+    assert "Ahoy!" in last[tab.sides.columns[1]]
+    assert "Cut at the longest answer" in last[tab.sides.columns[0]]
+    assert "Cut at" not in last[tab.sides.columns[1]]
     assert "clearly" in last[tab.badge]
     assert last[tab.prompt] == ""
     assert last[tab.send]["interactive"]
@@ -103,7 +103,7 @@ def test_base_and_four_adapters_answer_in_columns_of_their_own(
     notes = ("", "clearly changes", "practically nothing", "slightly", "very much")
     for column, note in zip(tab.sides.columns, notes, strict=True):
         assert note in last[column]
-    assert "side-note" not in last[tab.sides.base]
+    assert "side-note" not in last[tab.sides.columns[0]]
     [(_, rows, *_)] = script.asked
     files = [str(services.store.adapter_zip(run)) for run in runs[:4]]
     assert [row["adapter"] for row in rows] == [None, *files]
@@ -140,7 +140,7 @@ def test_what_was_said_outlives_another_tab(
     newer = finished(services, dataset_id, "Newer")
     again = tab.look_again(first, [])
     assert tab.said not in again
-    assert tab.sides.base not in again
+    assert tab.sides.columns[0] not in again
     assert again[tab.choice.run]["value"] == first
     assert [each for _, each in again[tab.choice.others]["choices"]] == [newer]
     services.store.delete(first)
@@ -194,7 +194,7 @@ def test_a_text_is_sorted_side_by_side(page: Page, services: Services, tmp_path:
     roles = {"text": "text", "label": "label"}
     run = finished(services, dataset, roles=roles)
     changes = tab.pick(run)
-    assert "The labels appear here" in changes[tab.sides.adapted]["value"]
+    assert "The labels appear here" in changes[tab.sides.columns[1]]["value"]
     assert not changes[tab.controls.decoding_box]["visible"]
     assert changes[tab.send] == "Sort with both"
     assert not changes[tab.pair]["visible"]
@@ -205,9 +205,9 @@ def test_a_text_is_sorted_side_by_side(page: Page, services: Services, tmp_path:
         {"event": "done", "labels": ["glad", "sad"], "probabilities": [[0.5, 0.5], [0.9, 0.1]]},
     ]
     steps = ask(page, run, "What a day")
-    told = next(step for step in steps if tab.sides.adapted in step)
-    assert "90.0%" in told[tab.sides.adapted]
-    assert "50.0%" in told[tab.sides.base]
+    told = next(step for step in steps if tab.sides.columns[1] in step)
+    assert "90.0%" in told[tab.sides.columns[1]]
+    assert "50.0%" in told[tab.sides.columns[0]]
     _, rows, asker = script.asked[0]
     assert asker == "one"
     assert [row["adapter"] is None for row in rows] == [True, False]

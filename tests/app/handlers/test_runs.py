@@ -1,6 +1,9 @@
 """The handlers of the runs tab, without a browser: what each event changes."""
 
+from functools import partial
+
 import gradio as gr
+import pytest
 
 from app.guard import handler
 from app.main import Page
@@ -81,3 +84,22 @@ def test_what_a_run_needs_is_not_deleted(page: Page, services: Services, dataset
         assert f"“Next” (run {job.id}) needs this data set" in refused[data.notice]
     assert services.store.get(first).id == first
     assert services.library.get(dataset_id)
+
+
+def test_among_very_many_runs_the_one_at_work_and_the_chosen_one_are_seen(
+    page: Page, services: Services, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, store = page.runs, services.store
+    chosen = finished(services, dataset_id, "Old and chosen")
+    config = TrainConfig(base_model=STARTER, dataset=dataset_id)
+    store.enqueue(config, "At work")
+    store.claim("w", "cpu")
+    for _ in range(3):
+        store.request_cancel(store.enqueue(config, "Newer").id)
+    monkeypatch.setattr(store, "list", partial(store.list, limit=2))
+    drawn = runs.poll(chosen, "")
+    assert "At work" in drawn[runs.status]
+    assert "At work" in drawn[runs.list]
+    assert drawn[runs.list].count("Newer") == 2
+    assert "Old and chosen" in drawn[runs.header]
+    assert "Old and chosen" in drawn[runs.list]
