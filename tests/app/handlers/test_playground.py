@@ -127,9 +127,9 @@ def test_runs_that_quantised_the_base_differently_do_not_answer_together(
     assert any("quantised the base differently" in step.get(tab.notice, "") for step in mixed)
     assert script.asked == []
     said = "as it was before the training; in 4 bits (NF4) on every side, as in the run<"
-    assert said in tab.pick(small)[tab.sides.base]["value"]
-    assert said in tab.start_over(small, [other])[tab.sides.base]["value"]
-    assert "as it was before the training<" in tab.pick(whole)[tab.sides.base]["value"]
+    assert said in tab.pick(small)[tab.sides.columns[0]]["value"]
+    assert said in tab.start_over(small, [other])[tab.sides.columns[0]]["value"]
+    assert "as it was before the training<" in tab.pick(whole)[tab.sides.columns[0]]["value"]
 
 
 def test_what_was_said_outlives_another_tab(
