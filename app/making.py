@@ -235,7 +235,7 @@ def _pack(files: Sequence[Path], out: Path) -> None:
 
 
 def others(services: Services, job: Job) -> Iterator[Job]:
-    """The finished runs on the same base model that could be added to this one."""
+    """The other finished runs on the same base model."""
     for each in services.store.list(limit=0):
         same = each.config.base_model == job.config.base_model and each.id != job.id
         if same and not each.is_active and services.store.adapter_zip(each.id):

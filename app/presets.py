@@ -28,6 +28,7 @@ QUICK_LOOK = Preset(
         "batch_size": 4,
         "schedule": "linear",
         "max_length": 256,
+        "sample_answers": 3,
         "load_best_model_at_end": False,
     },
 )
@@ -44,6 +45,7 @@ BALANCED = Preset(
         "batch_size": 4,
         "schedule": "linear",
         "max_length": 512,
+        "sample_answers": 3,
         "load_best_model_at_end": False,
     },
 )
@@ -60,6 +62,7 @@ THOROUGH = Preset(
         "batch_size": 4,
         "schedule": "cosine",
         "max_length": 1024,
+        "sample_answers": 3,
         "load_best_model_at_end": True,
     },
 )

@@ -16,7 +16,7 @@ MOST_CONFUSED = 15
 
 def scores_html(metrics: Metrics) -> str:
     """What was measured on test and validation rows; empty for a run without scores."""
-    parts = []
+    parts = [_samples(metrics.get("samples") or ())]
     for share in SHARES:
         measured = metrics.get(share)
         if not isinstance(measured, dict):
@@ -26,6 +26,13 @@ def scores_html(metrics: Metrics) -> str:
         if body:
             parts.append(f'<section class="scores"><h3>{text(title)}</h3>{body}</section>')
     return "".join(parts)
+
+
+def _samples(samples: Sequence[Metrics]) -> str:
+    """Held-out questions, what was expected, and the answers before and after."""
+    lines = [[text(sample[key]) for key in words.SAMPLE_KEYS] for sample in samples]
+    table = _table(words.SAMPLES, words.SAMPLE_COLUMNS, lines)
+    return f'<section class="scores samples">{table}</section>' if table else ""
 
 
 def _labels(measured: Metrics, metrics: Metrics) -> str:

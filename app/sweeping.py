@@ -17,9 +17,8 @@ ABANDONED_SECONDS = 86_400
 
 
 def sweep(services: Services) -> None:
-    """Remove what nothing uses: unfinished work of a day ago, folders of runs that were deleted,
-    and what runs that ended well leave beside their zips. A page that cannot do so serves all the
-    same."""
+    """Remove what nothing uses: unfinished work of a day ago, and what runs that ended well leave
+    beside their zips. A page that cannot do so serves all the same."""
     try:
         _sweep(services)
     except (OSError, sqlite3.Error):
@@ -36,9 +35,8 @@ def _sweep(services: Services) -> None:
     jobs = {str(job.id): job for job in services.store.list(limit=0)}
     for folder in (home / "jobs").glob("*/"):
         job = jobs.get(folder.name)
-        if job is None:
-            _remove_old(folder)
-        elif not job.is_active:
+        # without a job the database may be another one, and a folder all that is left of a run
+        if job is not None and not job.is_active:
             for path in (*folder.glob(".*"), *folder.glob("*.part")):
                 _remove_old(path)
             if job.status is JobStatus.succeeded:

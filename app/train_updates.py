@@ -143,7 +143,7 @@ class TrainUpdates:
         store = self.services.store
         starts = [
             (f"{job.name} (#{job.id})", str(path))
-            for job in store.list()
+            for job in store.list(limit=0)
             if job.config.base_model == model
             and not job.is_active
             and (path := store.adapter_zip(job.id)) is not None

@@ -51,10 +51,10 @@ class Machine:
 def machine() -> Machine:
     """This machine, looked at once."""
     if indices := _cuda_indices():
-        sizes = _card_memory()
-        known = [sizes[index] for index in indices if index in sizes] or list(sizes.values())
+        cards = _cards()
+        known = [cards[index] for index in indices if index in cards] or list(cards.values())
         if known:
-            return Machine(max(known), fast_bf16=True)
+            return max(known, key=lambda card: card.memory)
     flags = _processor_flags()
     fast = not flags or bool({"amx_bf16", "avx512_bf16", "bf16"} & flags)
     return Machine(psutil.virtual_memory().total, fast)
@@ -70,11 +70,13 @@ def _processor_flags() -> set[str]:
     return set(found[1].split()) if found else set()
 
 
-def _card_memory() -> dict[str, int]:
-    """Index of each NVIDIA card → its memory in bytes."""
-    lines = _ask_driver("--query-gpu=index,memory.total", "--format=csv,noheader,nounits")
+def _cards() -> dict[str, Machine]:
+    """Each NVIDIA card by its index; from compute capability 8 on they have bf16."""
+    wanted = "--query-gpu=index,memory.total,compute_cap"
+    lines = _ask_driver(wanted, "--format=csv,noheader,nounits")
     return {
-        index: int(size) << 20 for index, size in re.findall(r"^(\d+), *(\d+)", lines, re.MULTILINE)
+        index: Machine(int(size) << 20, fast_bf16=int(major) >= 8)
+        for index, size, major in re.findall(r"^(\d+), *(\d+), *(\d+)", lines, re.MULTILINE)
     }
 
 

@@ -25,7 +25,7 @@ from lora_engine.adapter_config import (
 )
 from lora_engine.config import LoraConfig
 from lora_engine.errors import AdapterError, SettingsError
-from lora_engine.inspection import profile_model
+from lora_engine.inspection import parts_in, profile_model
 from lora_engine.lora.inject import adapted, inject, saved_modules
 from lora_engine.lora.paths import LowRank
 from lora_engine.profile import ModelProfile
@@ -178,10 +178,12 @@ def read(path: Path) -> Adapter:
 
 def attach(model: nn.Module, adapter: Adapter) -> None:
     """Inject ``adapter`` into an untouched base model; raises AdapterError if it does not fit."""
-    profile = profile_model(model, adapter.settings.base_model)  # type: ignore[arg-type]
+    in_place = adapter.lora.method != "lora"
+    absent = parts_in(adapter.tensors) if in_place else ()
+    profile = profile_model(model, adapter.settings.base_model, absent)  # type: ignore[arg-type]
     # PEFT names every head that some family has; one that is really missing shows as a tensor.
     saved = tuple(n for n in adapter.lora.modules_to_save or () if profile.has_module(n))
-    if adapter.lora.method == "lora":  # what the file holds counts, not what would be trained here
+    if not in_place:  # what the file holds counts, not what would be trained here
         profile = profile.model_copy(update={"always_saved": ()})
     lora = profile.matching(adapter.lora).model_copy(update={"modules_to_save": saved})
     try:

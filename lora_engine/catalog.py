@@ -158,7 +158,8 @@ def profile(
     """What can be adapted in a model, from ``home/profiles`` where it is known.
 
     A starter's profile ships with the project. Any other is made once a task, in a child process
-    that builds the model on the meta device, and again when its config.json changes.
+    that builds the model on the meta device, and again when its config.json changes or its
+    weights come.
 
     Args:
         base_model: a starter id, a folder or a hub id.
@@ -178,7 +179,8 @@ def profile(
     config = config_folder(base_model, home, hub)
     form = json.dumps(ModelProfile.model_json_schema(), sort_keys=True)  # an old form is no match
     key = hashlib.sha256()
-    named = (form.encode(), base_model.encode(), (task or "").encode())
+    weights = " ".join(sorted(file.name for file in config.glob("*.safetensors")))
+    named = (form.encode(), base_model.encode(), (task or "").encode(), weights.encode())
     for part in (*named, (config / "config.json").read_bytes()):
         key.update(hashlib.sha256(part).digest())
     kept = home / "profiles" / f"{key.hexdigest()[:32]}.json"

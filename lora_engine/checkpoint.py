@@ -34,6 +34,8 @@ class RunState:
     """Mean training loss of each update, in nats per learned token."""
     eval_losses: list[tuple[int, float]] = field(default_factory=list)
     """(step, mean validation loss in nats per learned token)."""
+    answers_before: list[dict[str, Any]] = field(default_factory=list)
+    """To held-out questions, before the first update (see ``glimpse``)."""
 
 
 def save_checkpoint(
@@ -99,7 +101,7 @@ def load_checkpoint(
             "back as they were, or begin a new run."
         )
     began = contents.get("settings", settings)
-    if others := [n for n in settings if n not in MAY_CHANGE and began.get(n) != settings[n]]:
+    if others := [n for n in settings if n not in MAY_CHANGE and _differ(began, settings, n)]:
         raise SettingsError(
             others[0],
             f"These settings are not those that this run began with ({', '.join(others)}): bring "
@@ -115,6 +117,16 @@ def load_checkpoint(
     if contents["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(contents["random_cuda"])
     return RunState(**contents["state"])
+
+
+def _differ(began: dict[str, Any], now: dict[str, Any], name: str) -> bool:
+    """Whether a setting was another one; what an older checkpoint does not know was not there."""
+    if name not in began:
+        return False
+    before, after = began[name], now[name]
+    if isinstance(before, dict) and isinstance(after, dict) and name == "lora":
+        return any(_differ(before, after, inner) for inner in after)
+    return bool(before != after)
 
 
 def _take_rates(optimizer: torch.optim.Optimizer, scheduler: LambdaLR) -> None:

@@ -234,6 +234,8 @@ class TrainConfig(Settings):
     """Longest row in tokens; the rest of a longer row is cut off."""
     validation_share: Annotated[float, Field(ge=0, le=0.9)] = 0.1
     """Share of the rows that is held out to measure what was learned."""
+    sample_answers: Annotated[int, Field(ge=0, le=20)] = 0
+    """Chat: held-out questions that are answered before and after, to look at."""
     load_best_model_at_end: bool = False
     """Keep the adapter as it was when the validation loss was lowest, not as it is at the end."""
     early_stopping_patience: Annotated[int, Field(ge=1, le=1000)] | None = None

@@ -1,6 +1,7 @@
 """Find what can be adapted in a model, from its config alone, on the meta device (no weights)."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +186,15 @@ def parts_without_weights(model: PreTrainedModel, folder: Path) -> tuple[str, ..
         names = tensor_formats(folder)
     except ModelError:
         return ()
-    there = {part for name in names for part in name.split(".")}
     children = (*model.named_children(), *model.base_model.named_children())
+    there = parts_in(names)
     return tuple(name for name, _ in children if name in BETWEEN and name not in there)
+
+
+def parts_in(names: Iterable[str]) -> tuple[str, ...]:
+    """Which of ``BETWEEN`` the tensors of these names belong to."""
+    parts = {part for name in names for part in name.split(".")}
+    return tuple(part for part in BETWEEN if part in parts)
 
 
 def fresh_heads(model: nn.Module) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from lora_engine import adapter
 from lora_engine.batches import Plan
+from lora_engine.best import best_of
 from lora_engine.checkpoint import RunState
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.counts import ParameterCount
@@ -60,7 +61,7 @@ def collect_metrics(
     seconds, memory in MB."""
     rows = len(work.training) + len(work.validation)
     evals = [loss for _, loss in state.eval_losses]
-    best = min(state.eval_losses, key=lambda found: found[1], default=(None, None))
+    best = best_of(state.eval_losses)
     return {
         **work.task.about(),
         "rows": rows,
@@ -77,8 +78,8 @@ def collect_metrics(
         "loss_first": state.losses[0],
         "loss_last": state.losses[-1],
         "eval_loss_before": evals[0] if evals else None,
-        "eval_loss_best": best[1],
-        "eval_loss_best_step": best[0],
+        "eval_loss_best": None if best is None else dict(state.eval_losses)[best],
+        "eval_loss_best_step": best,
         "tokens": state.tokens,
         "seconds": state.seconds,
         "tokens_per_second": state.tokens / state.seconds,

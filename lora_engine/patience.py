@@ -12,7 +12,8 @@ class Impatient(Exception):  # noqa: N818 (a way out, not a fault)
 class Patience:
     """Remembers when a run was asked to stop; ``seconds`` later nothing is measured any more.
 
-    Whoever asks waits two minutes (``jobs.worker``) and then ends the process by force.
+    Whoever asks ends the process by force in the end: a person's stop after two minutes
+    (``jobs.worker``), the end of the page after seconds, from which Resume goes on.
     """
 
     def __init__(self, should_stop: ShouldStop, seconds: float) -> None:

@@ -20,6 +20,7 @@ from lora_engine.errors import DivergedError
 from lora_engine.evaluate import measure
 from lora_engine.extras import check_extras
 from lora_engine.fast.onednn import quicken
+from lora_engine.glimpse import Glimpse, glimpse, side_by_side
 from lora_engine.lora.inject import inject
 from lora_engine.lora.starts import finish_start
 from lora_engine.loss import backward, mean_loss
@@ -32,6 +33,11 @@ from lora_engine.patience import Impatient, Patience
 from lora_engine.prepare import prepare
 from lora_engine.progress import Phase, Progress, Report, ShouldStop
 from lora_engine.start_from import inject_and_load
+
+
+def evaluates_every(total_steps: int) -> int:
+    """Updates between two looks at the validation loss: about ten looks a run."""
+    return max(1, total_steps // 10)
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ def train(
             )
         )
 
-    def evaluate() -> None:
+    def evaluate(keeps_best: bool = True) -> None:
         if not work.validation:
             return
         tell("evaluating", "Measuring on rows that are not trained on")
@@ -144,7 +150,8 @@ def train(
             loss = mean_loss(path, work.validation.in_order())
             state.eval_losses.append((state.step, loss))
             tell("evaluating", eval_loss=loss)
-            if config.load_best_model_at_end and best_of(state.eval_losses) == state.step:
+            keeps = config.load_best_model_at_end and keeps_best
+            if keeps and best_of(state.eval_losses) == state.step:
                 save_best(best, model, state.step)
         model.train()
 
@@ -152,9 +159,15 @@ def train(
         patience = config.early_stopping_patience
         return state.step >= plan.total_steps or gets_no_better(state.eval_losses, patience)
 
+    def ask() -> Glimpse:
+        count = config.sample_answers
+        return glimpse(model, work, count, lambda message: tell("evaluating", message))
+
     if not state.eval_losses:
         evaluate()
-    evaluate_every = max(1, plan.total_steps // 10)
+    if not state.step and not state.answers_before:
+        state.answers_before = ask()
+    evaluate_every = evaluates_every(plan.total_steps)
     saved_at = time.monotonic()
     stopped = False
     model.train()
@@ -203,12 +216,12 @@ def train(
     if patience.asked():
         leave({}, state.step)  # whoever asked may end this process by force before all is measured
     if state.eval_losses and state.eval_losses[-1][0] != state.step:
-        evaluate()
+        evaluate(keeps_best=False)  # the checkpoint does not know of this loss
     kept = state.step
     lowest = best_of(state.eval_losses) if config.load_best_model_at_end else None
     if lowest not in (None, kept) and load_best(best, model, lowest):
         kept = lowest
-    result = leave(measure(model, path, work, tell_measuring), kept)
-    if is_over():  # else Resume may still need it
-        best.unlink(missing_ok=True)
-    return result
+    scores: dict[str, Any] = measure(model, path, work, tell_measuring)
+    if state.answers_before and not patience.ran_out:
+        scores["samples"] = side_by_side(state.answers_before, ask())
+    return leave(scores, kept)

@@ -144,6 +144,11 @@ FIELDS: dict[str, tuple[str, str]] = {
         "Takes faster ways to the same result where model and machine allow it. Switch it off "
         "only to rule them out when a run behaves strangely.",
     ),
+    "sample_answers": (
+        "Questions to look at",
+        "So many held-out questions are answered before the training and after it, side by side "
+        "in the result.",
+    ),
     "load_best_model_at_end": (
         "Keep the best",
         "The adapter is kept as it was when the loss on the held-out rows was lowest, not as it is "

@@ -80,11 +80,13 @@ def json_object(lines: Lines) -> Iterator[Value]:
             "write one object on each line, or all objects as one list."
         )
     lossy = lines.charset.lossy
-    if (place := _place_of_rows(value, raw)) is not None:
+    rows = rows_by_column(value)
+    is_table = rows and len(rows) > 1 and len(rows[0]) > 1  # whatever one of its columns holds
+    if not is_table and (place := _place_of_rows(value, raw)) is not None:
         rest = io.StringIO(raw[place:], newline="")
         line = first_line + raw.count("\n", 0, place)
         yield from _elements(_Window(rest.read, line), lossy)
-    elif rows := rows_by_column(value):
+    elif rows:
         for row in rows:  # which have no text of their own
             text = json.dumps(row).replace(r"\ufffd", READ_ERROR)
             yield _value(first_line, row, text, lossy)

@@ -6,7 +6,8 @@ skips the upper half block by block, and shares each key head among its query he
 (benchmarks/NOTES.md has the measurements.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -106,6 +107,18 @@ def padded_attention(
     seen = nn.functional.dropout(scores.softmax(-1), dropout, module.training)
     out = (seen @ padded(value)).transpose(1, 2).flatten(0, 1)
     return out.index_select(0, places)[None], None
+
+
+@contextmanager
+def without_packing(model: Any) -> Iterator[None]:
+    """Let a model whose attention takes packed rows take batches and a cache for a while."""
+    own = model.config._attn_implementation
+    if own in (NAME, PADDED):
+        model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(own)
 
 
 def row_forward(

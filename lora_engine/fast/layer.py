@@ -22,7 +22,7 @@ from lora_engine.fast.lower import Pack
 from lora_engine.fast.norm import Norm
 from lora_engine.fast.pairs import Group
 
-LAYERS = (*("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"),)
+LAYERS = tuple(f"{family}DecoderLayer" for family in ("Llama", "Mistral", "Qwen2", "Qwen3"))
 """Families whose layer is just this; others differ in a norm, a scale or an order."""
 
 KEPT = 512

@@ -36,11 +36,11 @@ class LearnedPath(PaddedPath):
 
 
 @torch.no_grad()
-def choose_learned(plain: PaddedPath, model: Any, rows: list[Example]) -> PaddedPath:
-    """This path where it gives the loss of ``plain`` on ``rows``, which a family that scales or
-    caps its logits does not; else ``plain``. The model is in evaluation mode."""
-    path = LearnedPath.__new__(LearnedPath)
-    path.__dict__.update(plain.__dict__)
+def choose_learned(
+    plain: PaddedPath, path: LearnedPath, model: Any, rows: list[Example]
+) -> PaddedPath:
+    """``path`` where it gives the loss of ``plain`` on ``rows``, which a family that scales its
+    logits does not; else ``plain``. ``model``, which both are for, is in evaluation mode."""
     try:
         expected, found = float(plain.loss_sum(rows)), float(path.loss_sum(rows))
     except Exception as error:  # noqa: BLE001 - whatever a model raises, this does not fit it

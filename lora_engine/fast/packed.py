@@ -17,7 +17,7 @@ from lora_engine.fast import attention
 from lora_engine.fast.crew import Crew
 from lora_engine.fast.head_loss import head_loss
 from lora_engine.fast.layer import LAYERS, fuse, unfuse
-from lora_engine.fast.learned import agree, choose_learned
+from lora_engine.fast.learned import LearnedPath, agree, choose_learned
 from lora_engine.fast.lower import lower_layers
 from lora_engine.fast.shares import Shares, filled_up, row_length, trained_in
 from lora_engine.loss import LossPath, PaddedPath
@@ -107,12 +107,15 @@ def choose_path(
     scale or cap its logits, or place its rows in a way that packing does not know. ``longest``
     is the length of the longest row to come, in tokens.
     """
-    plain = PaddedPath(model, pad_id, config.batch_size, device, config.label_smoothing)
+    how = model, pad_id, config.batch_size, device, config.label_smoothing
+    plain = PaddedPath(*how)
     head = model.get_output_embeddings()
     trains_head = any(parameter.requires_grad for parameter in head.parameters())
-    if not config.fast or type(head) is not torch.nn.Linear or trains_head:
-        return plain
     text_config = model.config.get_text_config()
+    # whose cap would hardly show in two short rows
+    is_capped = getattr(text_config, "final_logit_softcapping", None)
+    if not config.fast or type(head) is not torch.nn.Linear or trains_head or is_capped:
+        return plain
     window = getattr(text_config, "sliding_window", None)
     noisy = config.neftune_noise_alpha is not None  # its size depends on the padded length
     can_pack = device.type == "cpu" and not noisy and not (window and longest > window)
@@ -122,7 +125,7 @@ def choose_path(
         model.eval()
         packed = _packed(model, config, plain, device, rows) if can_pack else None
         model.eval()
-        return packed or choose_learned(plain, model, rows)
+        return packed or choose_learned(plain, LearnedPath(*how), model, rows)
     finally:
         model.train(was_training)
 
@@ -144,7 +147,7 @@ def _packed(
         found = expected = float("nan")
     if agree(found, expected, next(model.parameters()).dtype):
         return packed
-    log.info("padded path: packed loss %s, padded loss %s", found, expected)
+    log.info("rows are not packed: packed loss %s, padded loss %s", found, expected)
     unfuse(model)
     model.set_attn_implementation(before)
     return None

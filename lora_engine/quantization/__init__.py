@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
 from lora_engine.extras import check_base
-from lora_engine.inspection import fresh_heads
+from lora_engine.inspection import BETWEEN, fresh_heads
 from lora_engine.registry import QUANTIZATIONS, Quantization, code_of
 
 
@@ -41,14 +41,15 @@ def quantization_settings(
         SettingsError: bitsandbytes is not installed.
     """
     check_base(kind)
-    head, fresh = cast(Any, model).get_output_embeddings(), fresh_heads(model)
+    head, fresh = cast(Any, model).get_output_embeddings(), set(fresh_heads(model))
+    fresh |= set(BETWEEN if fresh else ())  # which the files may not have either
     kept = [
         path
         for path, layer in model.named_modules()
         if isinstance(layer, nn.Linear)
         and (
             layer is head
-            or path.partition(".")[0] in fresh
+            or not fresh.isdisjoint(path.split("."))
             or layer.in_features % 64
             or layer.out_features % 32
         )

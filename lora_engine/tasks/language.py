@@ -39,7 +39,7 @@ tokenizer.chat_template = {template!r}
 ```"""
 END = """
 
-Its answers end with `{end}`, which the base model's own settings do not know:
+Its answers end with `{end}`. Where the model writes on after it, tell it so:
 `model.generate(…, eos_token_id=tokenizer.convert_tokens_to_ids({end!r}))`."""
 
 

@@ -90,11 +90,15 @@ class Rewriting:
         rows = [source_and_target(said[place].messages) for place in sorted(said)]
         wanted = [len(e["labels"]) for e in share.examples(range(len(rows)))]
         decoding = Decoding(max_new_tokens=min(max(SHORT, *wanted), LONGEST_ANSWER))
+
+        def watch(_row: int, _text: str) -> None:
+            share.watch()
+
         answers: list[str] = []
         for start in range(0, len(rows), AT_ONCE):
             tell(f"Writing answers to measure, {start} of {len(rows)}")
             asked = read([(source, "") for source, _ in rows[start : start + AT_ONCE]])
-            answers += speaker.answer([Row(each.ids) for each in asked], decoding).texts
+            answers += speaker.answer([Row(each.ids) for each in asked], decoding, watch).texts
         pairs = [
             (source, expected, answer)
             for (source, expected), answer in zip(rows, answers, strict=True)

@@ -74,5 +74,12 @@ def test_rewritten_texts_have_exact_match_and_rouge() -> None:
     assert EVIL not in html
 
 
+def test_answers_before_and_after_stand_side_by_side() -> None:
+    sample = {"line": 3, "question": "Why?", "expected": "So.", "before": EVIL, "after": "So!"}
+    html = scores_html({"samples": [sample]})
+    assert 'data-name="Before">&lt;script' in html
+    assert html.index("Why?") < html.index("So.") < html.index("So!")
+
+
 def test_a_run_without_scores_shows_none() -> None:
     assert scores_html({"loss_last": 1.0, "validation": None}) == ""

@@ -45,6 +45,16 @@ def test_a_table_by_column_is_read_row_by_row(tmp_path: Path, value: dict[str, o
         assert rows == [Row(1, ["a", "1"]), Row(2, ["b", None])]
 
 
+def test_a_column_of_objects_is_a_column_and_a_list_beside_others_is_rows(tmp_path: Path) -> None:
+    value = {"prompt": ["a", "b"], "meta": [{"n": 1}, {"n": 2}]}
+    columns, rows = read(tmp_path, json.dumps(value), "x.json")
+    assert columns == ["prompt", "meta"]
+    assert rows[1].cells == ["b", '{"n": 2}']
+    value = {"data": [{"prompt": "a"}, {"prompt": "b"}], "licence": "none", "tags": ["x"]}
+    columns, rows = read(tmp_path, json.dumps(value), "y.json")
+    assert (columns, len(rows)) == (["prompt"], 2)
+
+
 @pytest.mark.parametrize(
     "value",
     [

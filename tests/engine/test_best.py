@@ -51,7 +51,6 @@ def test_the_best_weights_are_kept_not_the_last(run: Runs, tmp_path: Path) -> No
     assert not metrics["stopped"]
     readme = (tmp_path / "whole" / "adapter" / "README.md").read_text("utf-8")
     assert "kept as after update 3" in readme
-    assert not (tmp_path / "whole" / "best.safetensors").exists()
     last = run("last", **STEADY | {"load_best_model_at_end": False})
     assert last.metrics["kept_step"] == 12
     name = next(iter(tensors(tmp_path, "last")))
@@ -67,6 +66,30 @@ def test_a_resumed_run_still_knows_its_best(run: Runs, tmp_path: Path) -> None:
     resumed = run("out", resume=True, **STEADY)
     assert (resumed.metrics["steps"], resumed.metrics["kept_step"]) == (12, 3)
     assert_equal(tensors(tmp_path, "out"), tensors(tmp_path, "short"))
+
+
+def test_a_loss_that_the_checkpoint_does_not_know_takes_no_place(
+    run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop measures beside the plan; gone on with, the run must still find its best."""
+    monkeypatch.setattr(training, "evaluates_every", lambda _: 3)
+    losses = {0: 5.0, 3: 2.0, 5: 1.0, 6: 2.5, 9: 2.6, 12: 2.7}
+    measured = []
+
+    def scripted(_path: object, updates: Iterator[object]) -> float:
+        list(updates)
+        measured.append(run.reports[-1].step)
+        return losses[measured[-1]]
+
+    monkeypatch.setattr(training, "mean_loss", scripted)
+    run("short", **STEADY, max_steps=3)
+    stopped = run("out", stop_at=5, **STEADY)
+    assert stopped.metrics["kept_step"] == 5
+    resumed = run("out", resume=True, **STEADY)
+    assert resumed.metrics["kept_step"] == 3
+    assert_equal(tensors(tmp_path, "out"), tensors(tmp_path, "short"))
+    longer = run("out", resume=True, **STEADY, epochs=4)
+    assert longer.metrics["kept_step"] == 3, "a run that has ended may be made longer"
 
 
 def test_a_run_ends_when_it_gets_no_better(run: Runs) -> None:

@@ -11,6 +11,7 @@ import torch
 from lora_engine import checkpoint_folder
 from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.errors import SettingsError
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
 from lora_engine.optimizer import make_scheduler
@@ -115,3 +116,16 @@ def test_a_longer_schedule_counts_at_once(training: Training) -> None:
     longer = make_scheduler(optimizer, config, 20)
     load_checkpoint(training.folder, model, optimizer, longer, "rows", {})
     assert optimizer.param_groups[0]["lr"] == longer.get_last_lr()[0] > 0
+
+
+def test_settings_that_an_older_checkpoint_does_not_know_are_no_other_ones(
+    training: Training,
+) -> None:
+    began = {"batch_size": 8, "lora": {"r": 8}}
+    save_checkpoint(training.folder, *training.parts, RunState(step=3), "rows", began)
+    now = {"batch_size": 8, "sample_answers": 0, "lora": {"r": 8, "use_new": False}}
+    found = load_checkpoint(training.folder, *training.parts, "rows", now)
+    assert found is not None
+    for other in ({"batch_size": 4}, {"lora": {"r": 4}}):
+        with pytest.raises(SettingsError, match=next(iter(other))):
+            load_checkpoint(training.folder, *training.parts, "rows", now | other)

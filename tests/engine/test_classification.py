@@ -187,12 +187,7 @@ def test_a_part_that_the_files_do_not_have_is_trained_and_saved(
     run: Callable[..., TrainResult], folder: Path, tmp_path: Path
 ) -> None:
     """BERT's pooler, where the model was saved as one that fills in masks."""
-    bare = tmp_path / "bare"
-    shutil.copytree(folder, bare)
-    tensors = load_file(bare / "model.safetensors")
-    kept = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
-    assert len(kept) == len(tensors) - 2
-    save_file(kept, bare / "model.safetensors", metadata={"format": "pt"})
+    bare = without_pooler(folder, tmp_path / "bare")
     assert build_profile(folder, "x", "classification").always_saved == ("classifier",)
     assert build_profile(bare, "x", "classification").always_saved == ("classifier", "pooler")
     run(base_model=str(bare))
@@ -205,6 +200,28 @@ def test_a_part_that_the_files_do_not_have_is_trained_and_saved(
     with torch.no_grad():
         expected = theirs.eval()(**inputs).logits.softmax(-1)[0].tolist()
     assert list(found.values()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_whole_layers_with_a_part_that_the_files_do_not_have_are_used_again(
+    run: Callable[..., TrainResult], folder: Path, tmp_path: Path
+) -> None:
+    bare = without_pooler(folder, tmp_path / "bare")
+    freeze = {"method": "freeze", "freeze_trainable_layers": 1}
+    run(base_model=str(bare), lora=freeze, epochs=2)
+    adapter = tmp_path / "out" / "adapter"
+    assert any("pooler" in name for name in adapter_files.read(adapter).tensors)
+    found = compare(adapter, "the sea burns", Decoding(), home=tmp_path)
+    assert found["adapted"] != pytest.approx(found["base"], abs=1e-4)
+
+
+def without_pooler(folder: Path, bare: Path) -> Path:
+    """A BERT as it is saved by a model that fills in masks."""
+    shutil.copytree(folder, bare)
+    tensors = load_file(bare / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
+    assert len(kept) == len(tensors) - 2
+    save_file(kept, bare / "model.safetensors", metadata={"format": "pt"})
+    return bare
 
 
 def test_pairs_and_many_numbered_labels(run: Callable[..., TrainResult], tmp_path: Path) -> None:

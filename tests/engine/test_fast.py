@@ -147,8 +147,9 @@ def test_the_head_at_learned_positions_alone_gives_the_plain_loss_and_gradients(
     tensors = trained_tensors(model)
     for tensor in tensors.values():
         torch.nn.init.normal_(tensor, std=0.05)
-    plain = PaddedPath(model, 0, 4, CPU, label_smoothing=0.1)
-    path = choose_learned(plain, model, rows())
+    how = model, 0, 4, CPU, 0.1
+    plain = PaddedPath(*how)
+    path = choose_learned(plain, LearnedPath(*how), model, rows())
     assert type(path) is (PaddedPath if name == "granite" else LearnedPath)
     model.train()
     found = []

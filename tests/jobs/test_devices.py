@@ -68,10 +68,10 @@ def test_the_memory_of_the_largest_card_counts(driver, monkeypatch):
         devices.machine.cache_clear()
         return devices.machine()
 
-    driver(DRIVER_SAYS + "0, 8192\n1, 81559\n")
+    driver(DRIVER_SAYS + "0, 15360, 7.5\n1, 81559, 9.0\n")
     assert looked_at() == devices.Machine(81559 << 20, fast_bf16=True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert looked_at().memory == 8192 << 20
+    assert looked_at() == devices.Machine(15360 << 20, fast_bf16=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert looked_at().memory == psutil.virtual_memory().total
     devices.machine.cache_clear()
