@@ -1,7 +1,6 @@
 """Bringing an adapter that was made elsewhere into the list of runs."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import gradio as gr
 
@@ -10,11 +9,12 @@ from app.guard import HIDDEN, Updates, handler
 from app.html import notice, text
 from app.long_work import told
 from app.memory import Memory
+from app.paths import existing
 from app.pieces import piece
 from app.services import Services
 from app.uploads import discard
 from app.wording import after as words
-from lora_engine.errors import SettingsError
+from lora_engine.errors import AdapterError, SettingsError
 
 
 class BringPanel:
@@ -39,7 +39,10 @@ class BringPanel:
         """Check it and put it into the list."""
         if not (path or "").strip():
             raise SettingsError("path", words.BRING_NOTHING)
-        file = Path(str(path).strip()).expanduser()
+        said = str(path).strip()
+        file = existing(said)
+        if file is None:
+            raise AdapterError(words.BRING_NONE.format(path=said))
         name = base or ""
         for step in told(
             self.notice, lambda tell: making.bring_in(self.services, file, name, tell)
@@ -49,5 +52,5 @@ class BringPanel:
             else:
                 job = step
         discard(str(file))
-        said = notice("success", words.BROUGHT.format(name=job.name))
-        yield {self.run: job.id, self.notice: said, self.path: ""}
+        brought = notice("success", words.BROUGHT.format(name=job.name))
+        yield {self.run: job.id, self.notice: brought, self.path: ""}

@@ -15,6 +15,9 @@ from lora_engine.config import Settings
 from lora_engine.data.nouns import Turn
 from lora_engine.errors import AdapterError
 
+MOST_ADAPTERS = 4
+"""Adapters that can be compared with the base at once."""
+
 
 class AnswerOptions(Settings):
     """How answers are written; the same for base and adapted, but for the strength."""
@@ -134,15 +137,14 @@ def judge(
 
 
 def judge_at_once(
-    services: Services, job: Job, question: str, strength: float
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Label → probability by base and adapted model; a tab in the text divides a pair."""
-    found: dict[str, Any] = {"labels": [], "probabilities": [[], []]}
-    for event in judge(services, [job], question, "", strength):
+    services: Services, jobs: Sequence[Job], question: str, strength: float
+) -> list[dict[str, float]]:
+    """Label → probability, by the base and by each run; a tab in the text divides a pair."""
+    found: dict[str, Any] = {"labels": [], "probabilities": [[]] * (len(jobs) + 1)}
+    for event in judge(services, jobs, question, "", strength):
         if event["event"] == "done":
             found = event
-    base, adapted = (dict(zip(found["labels"], p, strict=True)) for p in found["probabilities"])
-    return base, adapted
+    return [dict(zip(found["labels"], each, strict=True)) for each in found["probabilities"]]
 
 
 def _messages(turns: Sequence[Turn], system: str) -> list[dict[str, str]]:
@@ -151,17 +153,18 @@ def _messages(turns: Sequence[Turn], system: str) -> list[dict[str, str]]:
 
 
 def answer_at_once(
-    services: Services, job: Job, prompt: str, options: AnswerOptions
-) -> tuple[str, str]:
-    """The base's and the adapted model's whole answers to one message.
+    services: Services,
+    jobs: Sequence[Job],
+    asked: Conversations,
+    system: str,
+    options: AnswerOptions,
+) -> dict[str, Any]:
+    """The ``done`` event of ``answer``, with the whole ``texts`` of base and runs.
 
     Raises:
         GenerationError: as ``answer``, or the answers were ended before they were whole.
     """
-    texts = ["", ""]
-    for event in answer(services, [job], Conversations().ask(prompt), "", options):
-        if event["event"] == "done":
-            if event["stopped"]:
-                raise GenerationError(words.NOT_WHOLE)
-            texts = event["texts"]
-    return texts[0], texts[1]
+    for event in answer(services, jobs, asked, system, options):
+        if event["event"] == "done" and not event["stopped"]:
+            return event
+    raise GenerationError(words.NOT_WHOLE)

@@ -1,7 +1,6 @@
 """The Data tab: upload, choose, say which column is what, and see what will be learned."""
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import gradio as gr
 
 from app import data_view, keeping
 from app.background import Background
+from app.first_rows import first_samples, rows_for_labels
 from app.guard import HIDDEN, Updates, handler
 from app.html import CLICKS, busy, heading, notice
 from app.memory import Memory
@@ -17,11 +17,9 @@ from app.services import Services
 from app.uploads import discard
 from app.wording import data as words
 from lora_engine.data.nouns import Dataset
-from lora_engine.errors import DataError, WorkbenchError
+from lora_engine.errors import WorkbenchError
 
 PREVIEW_ROWS = 5
-ROWS_FOR_LABELS = 200
-"""Rows that show whether a column that is not used could be a label."""
 PEEK_SECONDS = 1.0
 """A file that takes longer than this shows its first rows before it is read whole."""
 
@@ -229,14 +227,9 @@ class DataTab:
         )
 
     def _contents(self, dataset: Dataset) -> Updates:
-        try:
-            samples = list(islice(self.library.samples(dataset.dataset_id), PREVIEW_ROWS))
-        except DataError:
-            samples = []
-        rows = []
-        if dataset.task == "text" and data_view.unused(dataset):
-            rows = self.library.raw_rows(dataset.dataset_id, ROWS_FOR_LABELS)
-        return self._seen(data_view.view(dataset, samples, rows), dataset.problem_count > 0)
+        samples = first_samples(self.library, dataset, PREVIEW_ROWS)
+        seen = data_view.view(dataset, samples, rows_for_labels(self.library, dataset))
+        return self._seen(seen, dataset.problem_count > 0)
 
     def _seen(
         self, seen: data_view.DatasetView, problems: bool = False, ready: bool = True

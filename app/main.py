@@ -6,7 +6,6 @@ from typing import Any
 import gradio as gr
 
 from app import theme
-from app.comparing import adapter_of
 from app.data_tab import DataTab
 from app.downloads import gguf_route, zip_route
 from app.endpoints import add_endpoints
@@ -18,7 +17,7 @@ from app.pieces import piece
 from app.playground_tab import PlaygroundTab
 from app.runs_tab import RunsTab
 from app.services import Services
-from app.starting import goes_on
+from app.starting import further
 from app.train_tab import TrainTab
 from app.wording import after as after_words
 from app.wording import common
@@ -128,12 +127,9 @@ class Page:
     def train_further(self, run: int, dataset: str) -> Updates:
         """From a finished run to a form that goes on from its adapter."""
         job = self.services.store.get(run)
-        start = str(adapter_of(self.services, job))
-        lora = goes_on(job.config.lora, Path(start))
-        config = job.config.model_copy(update={"start_from": start, "lora": lora})
         said = after_words.FURTHER_SAID.format(name=job.name)
         return {
-            **self.train.fill(config, dataset or "", said),
+            **self.train.fill(further(self.services, job), dataset or "", said),
             **self.memory.open_tab(self.tabs, "train"),
         }
 

@@ -6,13 +6,12 @@ from typing import Any
 import gradio as gr
 
 from app import making
-from app.comparing import sorts
+from app.comparing import MOST_ADAPTERS, sorts
 from app.guard import Updates
 from app.html import help_text
 from app.pieces import piece
 from app.runs_tab import download_link
 from app.services import Services
-from app.sides import MOST_ADAPTERS
 from app.wording import playground as words
 from jobs.job import Job
 from lora_engine.errors import AdapterError

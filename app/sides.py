@@ -6,13 +6,10 @@ from typing import Any
 import gradio as gr
 
 from app import playground_view as view
-from app.comparing import Conversations, sorts
+from app.comparing import MOST_ADAPTERS, Conversations, sorts
 from app.guard import Updates
 from app.pieces import piece
 from jobs.job import Job
-
-MOST_ADAPTERS = 4
-"""Adapters that can be compared with the base at once."""
 
 
 class Sides:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from app.comparing import adapter_of
 from app.fitting import fit
+from app.paths import existing
 from app.services import Services
 from app.wording import train as words
 from jobs.job import Job
@@ -50,6 +52,13 @@ def start_training(services: Services, config: TrainConfig, name: str = "") -> J
     return services.store.enqueue(config, name.strip() or dataset.name)
 
 
+def further(services: Services, job: Job) -> TrainConfig:
+    """A run's settings for one that goes on from its adapter; raises AdapterError without one."""
+    start = adapter_of(services, job)
+    lora = goes_on(job.config.lora, start)
+    return job.config.model_copy(update={"start_from": str(start), "lora": lora})
+
+
 def goes_on(lora: LoraConfig, adapter: Path) -> LoraConfig:
     """The settings of a run that begins with ``adapter``, which a run with ``lora`` has made.
 
@@ -77,12 +86,13 @@ def check_here(services: Services, config: TrainConfig, profile: ModelProfile | 
         except DataError as error:
             raise SettingsError("test_dataset", str(error)) from None
     if config.start_from is not None:
-        _check_start(Path(config.start_from).expanduser(), config, profile)
+        _check_start(config.start_from, config, profile)
 
 
-def _check_start(start: Path, config: TrainConfig, profile: ModelProfile | None) -> None:
-    if not start.exists():
-        raise SettingsError("start_from", words.NO_START.format(path=config.start_from))
+def _check_start(said: str, config: TrainConfig, profile: ModelProfile | None) -> None:
+    start = existing(said)
+    if start is None:
+        raise SettingsError("start_from", words.NO_START.format(path=said))
     try:
         lora = read_settings(start).lora
         if profile is not None:

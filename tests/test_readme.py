@@ -73,7 +73,7 @@ def test_engine_commands_run_one_after_the_other(
 def test_endpoints_are_those_of_the_page() -> None:
     table = README.split("| Endpoint |")[1].split("\n\n")[0]
     listed = set(re.findall(r"`(/\w+)`", table))
-    assert listed == {f"/{name}" for name in vars(Endpoints) if not name.startswith("_")}
+    assert listed == {f"/{name}" for name in dir(Endpoints) if not name.startswith("_")}
 
 
 def test_pictures_and_files_are_there() -> None:

@@ -11,6 +11,13 @@ SEVERAL_FORMS = (
     "These runs quantised the base differently, and each answers as trained only on its own base; "
     "choose runs that are quantised alike."
 )
+SEVERAL_KINDS = (
+    "Runs that write and runs that sort texts cannot be compared with each other; choose others."
+)
+SORTS_ONLY = "A run that sorts texts takes no system text and no earlier turns."
+HISTORY_SIDES = (
+    "In history each content must be one text, or a list of {count}: the base's and one an adapter."
+)
 NONE_TITLE = "No finished run yet"
 NONE_HINT = "Train an adapter first; when its run is finished, compare it here with the base model."
 CHOOSE_RUN = "Choose a finished run first."

@@ -63,7 +63,7 @@ DELETE_NEEDED = (
     "“{name}” (run {job}) begins with this one's adapter and has not ended: stop it first, or wait "
     "for its end."
 )
-WORKED_ON = "This run's adapter is being measured or exported on the page: wait until that is done."
+WORKED_ON = "This run's adapter is being measured or exported: wait until that is done."
 DELETE_YES = "Yes, delete it"
 DELETE_NO = "Keep it"
 DELETED = "“{name}” was deleted."

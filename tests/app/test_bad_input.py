@@ -59,6 +59,8 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "epochs as a word": ({"epochs": "many"}, "epochs must be a number"),
     "length 0": ({"max_length": 0}, "max_length must be at least"),
     "roles of no column": ({"roles": {"prompt": "nose"}}, "no column named “nose”"),
+    "an adapter of nobody": ({"start_from": "~nobody-of-this-name/a"}, "no adapter at"),
+    "a path too long": ({"start_from": "a" * 300}, "no adapter at"),
     "not JSON": ("{", "not valid JSON"),
     "a list": ([1], "JSON object"),
 }
@@ -157,7 +159,17 @@ def test_a_file_is_needed(client: Client) -> None:
     assert "Choose a file" in sentence(client, "/add_dataset", None)
 
 
-@pytest.mark.parametrize("options", [{"temperature": -1}, {"strength": 9}, {"nose": 1}, "x"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"temperature": -1}, {"strength": 9}, {"nose": 1}, "x", {"system": 5}, {"details": "?"}),
+        *({"history": "Hello"}, {"history": [{"role": "user", "content": "Hello"}]}),
+        {"history": [{"role": "user", "content": "a"}, {"role": "assistant", "content": 5}]},
+        {"history": [{"role": "user", "content": "a"}, {"role": "assistant", "content": []}]},
+        {"history": [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]},
+        *({"others": 5}, {"others": [0.5]}, {"others": [987654]}, {"others": [1, 2, 3, 4]}),
+    ],
+)
 def test_compare_options(client: Client, table: Path, options: Any) -> None:
     dataset_id = call(client, "/add_dataset", handle_file(table))["dataset_id"]
     job_id = call(client, "/start_training", dataset_id, STARTER, json.dumps({}))

@@ -19,18 +19,37 @@ from lora_engine.starters import shipped_profile
 STARTER = "smollm2-135m-instruct"
 ENDPOINTS = {
     "/add_dataset": ["file", "name"],
+    "/add_sample_dataset": [],
+    "/list_datasets": [],
+    "/preview_dataset": ["dataset_id", "rows"],
     "/set_roles": ["dataset_id", "roles"],
+    "/delete_dataset": ["dataset_id"],
     "/list_models": [],
-    "/count_parameters": ["base_model", "settings"],
-    "/parameter_table": ["base_model", "settings", "name"],
-    "/start_training": ["dataset_id", "base_model", "settings"],
+    "/count_parameters": ["base_model", "settings", "dataset_id"],
+    "/parameter_table": ["base_model", "settings", "name", "dataset_id"],
+    "/start_training": ["dataset_id", "base_model", "settings", "name"],
+    "/continue_training": ["job_id", "dataset_id", "settings", "name"],
     "/job": ["job_id"],
     "/list_jobs": [],
+    "/job_progress": ["job_id"],
+    "/job_log": ["job_id", "lines"],
     "/cancel_job": ["job_id"],
     "/resume_job": ["job_id"],
+    "/delete_job": ["job_id"],
     "/compare": ["job_id", "prompt", "options"],
     "/download_adapter": ["job_id"],
+    "/rank_report": ["job_id"],
+    "/shrink_adapter": ["job_id", "r"],
+    "/combine_adapters": ["job_ids", "weights", "method", "r"],
+    "/export_adapter": ["job_id", "format"],
+    "/bring_adapter": ["file", "path", "base_model", "name"],
 }
+OF_ONE_JOB: list[tuple[Any, ...]] = [
+    *(("/job",), ("/download_adapter",), ("/cancel_job",), ("/resume_job",), ("/delete_job",)),
+    *(("/job_progress",), ("/job_log",), ("/rank_report",), ("/continue_training",)),
+    *(("/compare", "Hello"), ("/shrink_adapter", 2), ("/export_adapter", "gguf")),
+]
+"""Endpoints whose first argument is a job id, and what else they need."""
 JOB_KEYS = {
     *("status", "step", "total_steps", "loss", "eval_loss", "eta_seconds", "metrics", "error"),
     "config",
@@ -173,7 +192,9 @@ def test_a_started_run_holds_all_settings(client: Client, dataset_id: str) -> No
     assert (config.base_model, config.dataset, config.epochs) == (STARTER, dataset_id, 2)
     assert (config.lora.r, config.lora.target_modules, config.seed) == (4, ("k_proj",), 7)
     assert config.roles == {"prompt": "question", "completion": "answer"}
-    first = call(client, "/list_jobs")[0]
+    named = call(client, "/start_training", dataset_id, STARTER, settings, "By its name")
+    last, first = call(client, "/list_jobs")[:2]
+    assert (last["job_id"], last["name"]) == (named, "By its name")
     assert {**job, "job_id": job_id, "name": "Numbers"}.items() <= first.items()
     assert set(first) == JOB_KEYS | {"job_id", "name", "created_at"}
 
@@ -199,13 +220,13 @@ def test_the_zip_is_given_and_keeps_its_content(
 
 
 def test_a_job_id_is_a_whole_number(client: Client, job_id: int) -> None:
-    for endpoint in ("/job", "/download_adapter", "/cancel_job", "/resume_job"):
+    for endpoint, *more in OF_ONE_JOB:
         for odd in (job_id + 0.4, True, "abc", [job_id], "1_0", None):
             with pytest.raises(AppError, match="A job id is a whole number"):
-                call(client, endpoint, odd)
+                call(client, endpoint, odd, *more)
         for unknown in (10**20, 2**63, -1, 0):
             with pytest.raises(AppError, match="There is no"):
-                call(client, endpoint, unknown)
+                call(client, endpoint, unknown, *more)
 
 
 def test_text_must_be_text(client: Client, job_id: int) -> None:
@@ -213,16 +234,17 @@ def test_text_must_be_text(client: Client, job_id: int) -> None:
         ("/set_roles", 5, {"text": "question"}),
         ("/count_parameters", 5),
         ("/parameter_table", "smollm2-135m-instruct", "", 5),
+        ("/count_parameters", "smollm2-135m-instruct", "", 5),
+        ("/preview_dataset", 5),
+        ("/delete_dataset", "a\0b"),
         ("/compare", job_id, ["x"]),
     ]
     for endpoint, *arguments in calls:
-        with pytest.raises(AppError, match="must be text, but is"):
+        with pytest.raises(AppError, match="must be text, but"):
             call(client, endpoint, *arguments)
 
 
 def test_unknown_jobs_are_a_sentence(client: Client) -> None:
-    for name in ("/job", "/cancel_job", "/resume_job", "/download_adapter"):
+    for name, *more in OF_ONE_JOB:
         with pytest.raises(AppError, match="There is no run 987654"):
-            call(client, name, 987654)
-    with pytest.raises(AppError, match="There is no run 987654"):
-        call(client, "/compare", 987654, "Hello")
+            call(client, name, 987654, *more)

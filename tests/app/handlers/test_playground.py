@@ -13,6 +13,7 @@ from app.main import Page
 from app.services import Services
 from jobs.generation import GenerationError
 from lora_engine.data import Turn
+from lora_engine.errors import AdapterError, SettingsError
 from tests.app.handlers.conftest import Script
 from tests.app.handlers.steps import STARTER, click, finished, labelled
 
@@ -126,9 +127,9 @@ def test_runs_that_quantised_the_base_differently_do_not_answer_together(
     assert any("quantised the base differently" in step.get(tab.notice, "") for step in mixed)
     assert script.asked == []
     said = "as it was before the training; in 4 bits (NF4) on every side, as in the run<"
-    assert said in tab.pick(small)[tab.sides.base]["value"]
-    assert said in tab.start_over(small, [other])[tab.sides.base]["value"]
-    assert "as it was before the training<" in tab.pick(whole)[tab.sides.base]["value"]
+    assert said in tab.pick(small)[tab.sides.columns[0]]["value"]
+    assert said in tab.start_over(small, [other])[tab.sides.columns[0]]["value"]
+    assert "as it was before the training<" in tab.pick(whole)[tab.sides.columns[0]]["value"]
 
 
 def test_what_was_said_outlives_another_tab(
@@ -244,3 +245,53 @@ def test_programs_get_whole_answers_only(services: Services, dataset_id: str) ->
     script.events = [whole | {"stopped": True}]
     with pytest.raises(GenerationError, match="ended before it was whole"):
         doors.compare(run, "Hi?")
+
+
+def test_programs_may_go_on_with_a_conversation_of_several_sides(
+    services: Services, dataset_id: str
+) -> None:
+    script, doors = services.generator, Endpoints(services)
+    assert isinstance(script, Script)
+    first, second = (finished(services, dataset_id, name) for name in "AB")
+    script.events = [
+        {"event": "done", "texts": ["No", "Yes", "Aye"], "stopped": False,
+         "divergences": [None, 0.1, 0.2], "cut": [False, True, False], "tokens_per_second": 9.0},
+    ]  # fmt: skip
+    said = [
+        {"role": "user", "content": "Hi?"},
+        {"role": "assistant", "content": ["Hello.", "Ahoy!", "Aye!"]},
+        {"role": "user", "content": "So?"},
+        {"role": "assistant", "content": "So."},
+    ]
+    options = {"system": "Be brief.", "history": said, "others": [second], "seed": 3}
+    answers = {"base": "No", "adapted": "Yes", "others": [{"job_id": second, "answer": "Aye"}]}
+    assert doors.compare(first, "And?", options) == answers
+    [(_, rows, decoding, _, asker)] = script.asked
+    assert (decoding["seed"], asker) == (3, "")
+    assert set(decoding) == {"max_new_tokens", "temperature", "seed"}
+    for row, own in zip(rows, ("Hello.", "Ahoy!", "Aye!"), strict=True):
+        assert [turn["content"] for turn in row["messages"]] == [
+            *("Be brief.", "Hi?", own, "So?", "So.", "And?")
+        ]
+    assert doors.compare(first, "And?", options | {"details": True}) == answers | {
+        "divergences": [None, 0.1, 0.2], "cut": [False, True, False], "tokens_per_second": 9.0,
+    }  # fmt: skip
+
+
+def test_programs_see_every_side_sort(services: Services, dataset_id: str, tmp_path: Path) -> None:
+    script, doors = services.generator, Endpoints(services)
+    assert isinstance(script, Script)
+    roles = {"text": "text", "label": "label"}
+    moods = labelled(services, tmp_path)
+    first, second = (finished(services, moods, name, roles=roles) for name in "AB")
+    chances = [[0.5, 0.5], [0.1, 0.9], [0.2, 0.8]]
+    script.events = [{"event": "done", "labels": ["no", "yes"], "probabilities": chances}]
+    assert doors.compare(first, "Well", {"others": [second]}) == {
+        "base": {"no": 0.5, "yes": 0.5},
+        "adapted": {"no": 0.1, "yes": 0.9},
+        "others": [{"job_id": second, "answer": {"no": 0.2, "yes": 0.8}}],
+    }
+    with pytest.raises(SettingsError, match="no system text"):
+        doors.compare(first, "Well", {"system": "Sort."})
+    with pytest.raises(AdapterError, match="cannot be compared with each other"):
+        doors.compare(first, "Well", {"others": [finished(services, dataset_id)]})

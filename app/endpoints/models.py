@@ -1,0 +1,57 @@
+"""Endpoints about models: which there are, and what the settings train in one."""
+
+from app.endpoints.arguments import Door, Json, json_object, text
+from app.fitting import fit
+from lora_engine import catalog
+from lora_engine.config import LoraConfig
+from lora_engine.counts import count_parameters
+from lora_engine.profile import ModelProfile
+from lora_engine.table import tensor_table
+
+
+class ModelEndpoints(Door):
+    """One method an endpoint; the names of methods and arguments are promises."""
+
+    def list_models(self) -> list[Json]:
+        """The starter models and the models used before."""
+        return [
+            {
+                "id": model.id,
+                "title": model.title,
+                "task": model.task,
+                "parameters": model.parameters,
+                "ready": model.ready,
+            }
+            for model in catalog.list_models(self.services.home)
+        ]
+
+    def count_parameters(
+        self, base_model: str, settings: Json | str = "", dataset_id: str = ""
+    ) -> Json:
+        """Exact counts of what a LoraConfig trains in a model.
+
+        With ``dataset_id`` the model has the head that those rows need: one output a label.
+        """
+        lora = LoraConfig.parse(json_object(settings, "settings"))
+        profile = self._profile(base_model, dataset_id)
+        return count_parameters(profile, lora).model_dump(mode="json")
+
+    def parameter_table(
+        self, base_model: str, settings: Json | str = "", name: str = "", dataset_id: str = ""
+    ) -> list[Json]:
+        """Every tensor whose name has ``name`` in it: name, shape, dtype, trainable.
+
+        With ``settings`` (a LoraConfig) as after injection; without, the model as it is. With
+        ``dataset_id`` the model has the head that those rows need.
+        """
+        given = json_object(settings, "settings")
+        lora = LoraConfig.parse(given) if given else None
+        rows = tensor_table(self._profile(base_model, dataset_id), lora)
+        return [row._asdict() for row in rows if text(name, "name") in row.name]
+
+    def _profile(self, base_model: str, dataset_id: str) -> ModelProfile:
+        """The model as it is, or as it is trained on a data set, which must be there."""
+        model, kept = text(base_model, "base_model"), text(dataset_id, "dataset_id")
+        if kept:
+            self.services.library.get(kept)
+        return fit(self.services, model, kept).profile
