@@ -135,7 +135,7 @@ BAD: list[tuple[list[str], str]] = [
     (["compare", "--adapter", A, "--prompt", "x", "--device", "meta"], "no device named 'meta'"),
     (["compare", "--adapter", A, "--prompt", "a\udcff"], "not UTF-8 text"),
     (["compare", "--adapter", B, "--prompt", "x"], "names no base model"),
-    (["predict", "--adapter", A, "--data", "/no.csv", "--out", "x.csv"], "set and no file “/no.csv”"),
+    (["predict", "--adapter", A, "--data", "/no.csv", "--out", "x.csv"], "no file “/no.csv”"),
     (["predict", "--adapter", A, "--data", __file__, "--out", "x.xlsx"], "ends in .csv or .jsonl"),
     (["predict", "--adapter", A, "--data", __file__, "--out", "/no/x.csv"], "no folder /no"),
     (["check", "--adapter", __file__], "neither a folder nor a zip"),
