@@ -1,6 +1,7 @@
 """The live counts card, as pure functions of a ParameterCount."""
 
-from app.html import fact, muted, text
+from app.clock import file_size
+from app.html import fact, muted, notice, text
 from app.wording import train as words
 from lora_engine.config import LoraConfig
 from lora_engine.counts import ModuleCount, ParameterCount
@@ -24,8 +25,10 @@ def megabytes_text(megabytes: float) -> str:
     return f"{megabytes:.1f} MB" if megabytes >= 1 else f"{megabytes * 1000:.0f} KB"
 
 
-def counts_html(counts: ParameterCount, lora: LoraConfig) -> str:
-    """Trainable, total, share, size of the adapter, and a bar a target module.
+def counts_html(counts: ParameterCount, lora: LoraConfig, memory: int = 0, has: int = 0) -> str:
+    """Trainable, total, share, size of the adapter, memory, and a bar a target module.
+
+    ``memory`` is what a run needs at least, in bytes, and ``has`` what the machine has; 0: unknown.
 
     A narrow window shows the most of it once more at its foot, in sight of every control.
     """
@@ -38,6 +41,8 @@ def counts_html(counts: ParameterCount, lora: LoraConfig) -> str:
     if pairs:
         name, root = (words.SCALING_ROOT, 0.5) if lora.use_rslora else (words.SCALING, 1)
         facts += fact(name, f"{lora.lora_alpha / lora.r**root:.4g}")
+    if memory:
+        facts += fact(words.MEMORY, file_size(memory))
     bar = words.COUNT_BAR.format(
         trainable=f"{counts.trainable:,}",
         percent=percent_text(counts.percent),
@@ -49,9 +54,17 @@ def counts_html(counts: ParameterCount, lora: LoraConfig) -> str:
         '<div class="share" aria-hidden="true">'
         f'<i style="width:{_width(counts.percent)}"></i></div>'
         f'<p class="of" data-count="total">{text(of_total)}</p>'
-        f'<dl class="facts">{facts}</dl>{_bars(counts, lora)}</div>'
+        f'<dl class="facts">{facts}</dl>{_too_little(memory, has)}{_bars(counts, lora)}</div>'
         f'<p class="count-bar" aria-hidden="true">{text(bar)}</p>'
     )
+
+
+def _too_little(memory: int, has: int) -> str:
+    """A warning where a run cannot fit, however short its rows are."""
+    if not has or memory < has:
+        return ""
+    said = words.MEMORY_SHORT.format(needs=file_size(memory), has=file_size(has))
+    return notice("warning", said)
 
 
 def blank_html() -> str:

@@ -86,6 +86,8 @@ FIELDS = (
     Field("neftune_noise_alpha", "learning", optional=True),
     Field("seed", "learning"),
     Field("validation_share", "measuring", step=0.05),
+    Field("load_best_model_at_end", "measuring", "switch"),
+    Field("early_stopping_patience", "measuring", optional=True),
     Field("test_dataset", "measuring", "open", optional=True),
     Field("class_weights", "measuring", "switch", tasks=("classification",)),
     Field("precision", "machine", "choice", choices=get_args(Precision)),

@@ -28,6 +28,7 @@ QUICK_LOOK = Preset(
         "batch_size": 4,
         "schedule": "linear",
         "max_length": 256,
+        "load_best_model_at_end": False,
     },
 )
 BALANCED = Preset(
@@ -43,6 +44,7 @@ BALANCED = Preset(
         "batch_size": 4,
         "schedule": "linear",
         "max_length": 512,
+        "load_best_model_at_end": False,
     },
 )
 THOROUGH = Preset(
@@ -58,6 +60,7 @@ THOROUGH = Preset(
         "batch_size": 4,
         "schedule": "cosine",
         "max_length": 1024,
+        "load_best_model_at_end": True,
     },
 )
 LABELLED = {"batch_size": 16, "learning_rate": 2e-3, "max_length": 128}

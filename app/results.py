@@ -21,6 +21,9 @@ def result_sentences(metrics: Metrics) -> list[str]:
             steps=f"{metrics['steps']:,}", total=f"{metrics['total_steps']:,}"
         )
         sentences.insert(0, stopped)
+    if metrics.get("ended_early"):
+        steps, total = f"{metrics['steps']:,}", f"{metrics['total_steps']:,}"
+        sentences.insert(0, words.RESULT_ENDED.format(steps=steps, total=total))
     return [sentence for sentence in sentences if sentence]
 
 
@@ -41,7 +44,15 @@ def _learned(metrics: Metrics) -> str:
     rows = plural(metrics.get("validation_rows") or 0, *words.UNSEEN_ROWS)
     said = form.format(rows=rows, before=loss_text(before), after=loss_text(after))
     once = metrics.get("steps") == 1  # its loss is that of the rows as they were before
-    return said + _turned(metrics, before, after) + ("" if once else _training(first, last))
+    kept = _kept(metrics) or _turned(metrics, before, after)
+    return said + kept + ("" if once else _training(first, last))
+
+
+def _kept(metrics: Metrics) -> str:
+    kept, steps = metrics.get("kept_step"), metrics.get("steps")
+    if not kept or kept == steps:
+        return ""
+    return words.RESULT_KEPT.format(kept=f"{kept:,}", steps=f"{steps:,}")
 
 
 def _turned(metrics: Metrics, before: float, after: float) -> str:

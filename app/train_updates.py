@@ -18,10 +18,12 @@ from app.starting import check_here
 from app.train_form import Values
 from app.train_layout import TrainLayout
 from app.wording import train as words
+from jobs.devices import machine
 from lora_engine import catalog
 from lora_engine.config import TrainConfig
 from lora_engine.counts import count_parameters
 from lora_engine.errors import DataError, SettingsError
+from lora_engine.needs import memory_needed
 from lora_engine.profile import ModelProfile
 
 
@@ -50,7 +52,11 @@ class TrainUpdates:
             config = train_form.make_config(values, model or "-", dataset or "-", task)
             if profile is not None:
                 counts = count_parameters(profile, config.lora)
-                updates[layout.counts] = counts_view.counts_html(counts, config.lora)
+                here = machine()
+                needs = memory_needed(profile, counts.trainable, config, fast_bf16=here.fast_bf16)
+                updates[layout.counts] = counts_view.counts_html(
+                    counts, config.lora, needs, here.memory
+                )
             check_here(self.services, config, profile)
         except SettingsError as error:
             if error.field == TARGETS and values.get(PATTERN):  # which replaces the boxes

@@ -14,7 +14,7 @@ from lora_engine.adapter import load_trained, starting_tensors, trained_tensors
 from lora_engine.errors import DataError, DivergedError, SettingsError
 
 MAY_CHANGE = (
-    *("epochs", "max_steps", "fast", "gradient_checkpointing"),
+    *("epochs", "max_steps", "early_stopping_patience", "fast", "gradient_checkpointing"),
     *("base_model", "dataset", "roles", "task", "test_dataset"),
 )
 """Settings that a run may go on with: how long, and where things are (their contents are

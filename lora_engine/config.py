@@ -234,6 +234,11 @@ class TrainConfig(Settings):
     """Longest row in tokens; the rest of a longer row is cut off."""
     validation_share: Annotated[float, Field(ge=0, le=0.9)] = 0.1
     """Share of the rows that is held out to measure what was learned."""
+    load_best_model_at_end: bool = False
+    """Keep the adapter as it was when the validation loss was lowest, not as it is at the end."""
+    early_stopping_patience: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """End the run once so many measurements of the validation loss brought nothing lower; there
+    are about ten a run. None means never."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     precision: Precision = "auto"
     """Number format of the frozen weights and of the arithmetic; the adapter is always float32."""
@@ -257,6 +262,12 @@ class TrainConfig(Settings):
                 raise ValueError(f"{name} needs weights that are not quantised")
         if self.optim != "adamw" and registry.METHODS[self.lora.method].optimizer:
             raise ValueError(f"Method {self.lora.method} has an optimiser of its own: choose adamw")
+        needs_rows = self.load_best_model_at_end or self.early_stopping_patience
+        if needs_rows and not self.validation_share:
+            raise ValueError(
+                "Keeping the best and stopping early need rows that are held out: give a "
+                "validation share above 0"
+            )
         if self.start_from is not None and self.lora.init_lora_weights != "kaiming":
             raise ValueError("An adapter to start from is the start: leave init_lora_weights out")
         if self.quantization == "none" and self.lora.init_lora_weights == "loftq":

@@ -42,12 +42,12 @@ def backward(path: LossPath, examples: list[Example]) -> float:
     if isinstance(path, TakesUpdates):
         return path.backward(examples)
     learned = path.learned(examples)
-    total = 0.0
+    total: Tensor | float = 0.0
     for batch in path.batches(examples):
         loss = path.loss_sum(batch) / learned
         loss.backward()
-        total += loss.item()
-    return total
+        total = total + loss.detach()  # read once: a GPU would be waited for at each batch
+    return float(total)
 
 
 class PaddedPath:

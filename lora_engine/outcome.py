@@ -74,11 +74,9 @@ def collect_metrics(
         "percent": counts.percent,
         "steps": state.step,
         "total_steps": plan.total_steps,
-        "stopped": state.step < plan.total_steps,
         "loss_first": state.losses[0],
         "loss_last": state.losses[-1],
         "eval_loss_before": evals[0] if evals else None,
-        "eval_loss_after": dict(state.eval_losses).get(state.step),
         "eval_loss_best": best[1],
         "eval_loss_best_step": best[0],
         "tokens": state.tokens,
@@ -87,6 +85,17 @@ def collect_metrics(
         "peak_memory_mb": peak_memory_mb(device),
         "device": str(device),
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+    }
+
+
+def told_end(state: RunState, plan: Plan, kept_step: int, over: bool) -> dict[str, Any]:
+    """How the run came to its end, and which update's weights are kept."""
+    early = state.step < plan.total_steps
+    return {
+        "stopped": early and not over,
+        "ended_early": early and over,
+        "kept_step": kept_step,
+        "eval_loss_after": dict(state.eval_losses).get(kept_step),
     }
 
 
@@ -135,7 +144,7 @@ def _readme(config: TrainConfig, profile: ModelProfile, work: Work, metrics: dic
         planned=metrics["total_steps"],
         tokens=metrics["tokens"],
         seconds=metrics["seconds"],
-        stopped=", stopped early by hand" if metrics["stopped"] else "",
+        stopped=_end(metrics),
         outcome=_outcome(metrics, work.task.unit),
         usage=work.task.usage(source, work.words),
         base_note=f"\n{work.model.note}\n" if work.model.note else "",
@@ -192,6 +201,15 @@ def told_scores(metrics: dict[str, Any]) -> list[str]:
         for name in ("validation", "test")
         if (measured := metrics.get(name))
     ]
+
+
+def _end(metrics: dict[str, Any]) -> str:
+    said = ", stopped early by hand" if metrics["stopped"] else ""
+    if metrics["ended_early"]:
+        said = ", ended because the loss on held-out rows fell no further"
+    if metrics["kept_step"] != metrics["steps"]:
+        said += f"; kept as after update {metrics['kept_step']:,}, when that loss was lowest"
+    return said
 
 
 def _outcome(metrics: dict[str, Any], unit: str) -> str:

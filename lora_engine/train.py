@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 
 from lora_engine import adapter
 from lora_engine.batches import Plan
+from lora_engine.best import best_of, gets_no_better, load_best, save_best
 from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import TrainConfig
 from lora_engine.counts import count_parameters
@@ -26,7 +27,7 @@ from lora_engine.memory import Heap, limit_kernel_cache, peak_memory_mb
 from lora_engine.model import choose_device, choose_dtype
 from lora_engine.noise import add_embedding_noise
 from lora_engine.optimizer import make_optimizer, make_scheduler
-from lora_engine.outcome import collect_metrics, write_adapter
+from lora_engine.outcome import collect_metrics, told_end, write_adapter
 from lora_engine.patience import Impatient, Patience
 from lora_engine.prepare import prepare
 from lora_engine.progress import Phase, Progress, Report, ShouldStop
@@ -109,11 +110,13 @@ def train(
     optimizer = make_optimizer(model, config)
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     scheduler = make_scheduler(optimizer, config, plan.total_steps)
-    checkpoint = out_dir / "checkpoint"
+    checkpoint, best = out_dir / "checkpoint", out_dir / "best.safetensors"
     parts = model, optimizer, scheduler
     basis = work.fingerprint, config.to_json()
     found = load_checkpoint(checkpoint, *parts, *basis) if resume else None
     state = found or RunState()
+    if found is None:
+        best.unlink(missing_ok=True)  # of a run before, in the same folder
 
     def tell(phase: Phase, message: str = "", eval_loss: float | None = None) -> None:
         pace = state.seconds / state.step if state.step else None
@@ -141,7 +144,13 @@ def train(
             loss = mean_loss(path, work.validation.in_order())
             state.eval_losses.append((state.step, loss))
             tell("evaluating", eval_loss=loss)
+            if config.load_best_model_at_end and best_of(state.eval_losses) == state.step:
+                save_best(best, model, state.step)
         model.train()
+
+    def is_over() -> bool:
+        patience = config.early_stopping_patience
+        return state.step >= plan.total_steps or gets_no_better(state.eval_losses, patience)
 
     if not state.eval_losses:
         evaluate()
@@ -149,7 +158,7 @@ def train(
     saved_at = time.monotonic()
     stopped = False
     model.train()
-    while state.step < plan.total_steps:
+    while not is_over():
         if stopped := patience.asked():
             break
         began = time.perf_counter()
@@ -171,15 +180,16 @@ def train(
         is_last = state.step == plan.total_steps
         if (is_last or state.step % evaluate_every == 0) and not patience.asked():
             evaluate()
-        if is_last or time.monotonic() - saved_at > checkpoint_seconds:
+        if is_over() or time.monotonic() - saved_at > checkpoint_seconds:
             save_checkpoint(checkpoint, *parts, state, *basis)
             saved_at = time.monotonic()
 
     if state.step == 0:
         return TrainResult(None, {}, stopped)
 
-    def leave(scores: dict[str, Any]) -> TrainResult:
+    def leave(scores: dict[str, Any], kept_step: int) -> TrainResult:
         metrics = collect_metrics(model, counts, work, state, plan, place) | scores
+        metrics |= told_end(state, plan, kept_step, is_over())
         written = write_adapter(model, out_dir, config, profile, work, metrics)
         return TrainResult(written, metrics, stopped or patience.ran_out)
 
@@ -191,7 +201,14 @@ def train(
     if stopped:
         save_checkpoint(checkpoint, *parts, state, *basis)
     if patience.asked():
-        leave({})  # whoever asked may end this process by force before all is measured
+        leave({}, state.step)  # whoever asked may end this process by force before all is measured
     if state.eval_losses and state.eval_losses[-1][0] != state.step:
         evaluate()
-    return leave(measure(model, path, work, tell_measuring))
+    kept = state.step
+    lowest = best_of(state.eval_losses) if config.load_best_model_at_end else None
+    if lowest not in (None, kept) and load_best(best, model, lowest):
+        kept = lowest
+    result = leave(measure(model, path, work, tell_measuring), kept)
+    if is_over():  # else Resume may still need it
+        best.unlink(missing_ok=True)
+    return result

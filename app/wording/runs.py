@@ -100,7 +100,13 @@ RESULT_ROSE = (
     "being learned by heart. Use fewer epochs, a lower learning rate or more dropout."
 )
 RESULT_BEST = (
-    " It was lowest ({best}) after update {step} and rose since then; fewer epochs may do better."
+    " It was lowest ({best}) after update {step} and rose since then; fewer epochs may do better, "
+    "or “Keep the best” among the advanced settings."
+)
+RESULT_KEPT = " The adapter is that of update {kept} of {steps}, when this loss was lowest."
+RESULT_ENDED = (
+    "The run ended after {steps} of {total} updates, because the loss on the held-out rows fell no "
+    "further."
 )
 RESULT_TRAIN = (
     " On the rows it trained on, it was {first} in the first update and {last} in the last."

@@ -38,7 +38,8 @@ PRESETS = {
 PRESET_HELP = {
     "quick": "At most 20 updates on short rows: shows in minutes whether everything fits together.",
     "balanced": "Rank 8 on query and value, three passes: the right start for most data sets.",
-    "thorough": "Rank 16 on every linear layer, four passes: slower, for harder or mixed tasks.",
+    "thorough": "Rank 16 on every linear layer, four passes, the best of them kept: slower, for "
+    "harder or mixed tasks.",
 }
 PRESET_OWN = "You have changed these settings; press a card to go back to one of the three."
 
@@ -143,6 +144,16 @@ FIELDS: dict[str, tuple[str, str]] = {
         "Fast ways",
         "Takes faster ways to the same result where model and machine allow it. Switch it off "
         "only to rule them out when a run behaves strangely.",
+    ),
+    "load_best_model_at_end": (
+        "Keep the best",
+        "The adapter is kept as it was when the loss on the held-out rows was lowest, not as it is "
+        "at the end: for small data, which are soon learned by heart.",
+    ),
+    "early_stopping_patience": (
+        "Stop early after",
+        "Ends the run once so many measurements (about ten a run) brought no lower loss; 3 is "
+        "usual. Empty means never.",
     ),
     "test_dataset": (
         "Test data",
@@ -302,6 +313,11 @@ BLANK = "–"
 COUNT_BAR_INVALID = "– trainable: a setting cannot be used"
 COUNTS_INVALID = "A setting cannot be used; repair it to see the counts."
 COUNTS_WAIT = "The counts appear when a model is chosen."
+MEMORY = "Memory, before any row"
+MEMORY_SHORT = (
+    "This needs {needs} before any row is read, and the machine has {has}: choose a smaller model, "
+    "or keep the base in 4 bits (Method, among the advanced settings)."
+)
 SCALING = "Scaling α / r"
 SCALING_ROOT = "Scaling α / √r"
 

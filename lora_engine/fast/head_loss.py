@@ -20,7 +20,8 @@ keep the matrix units busy."""
 LOG2_E = 1 / math.log(2)
 
 ROWS = 16
-"""Positions whose softmax is taken at a time, in float32: they fit in the processor's cache."""
+"""Positions whose softmax is taken at a time, in float32: they fit in the processor's cache. A GPU
+takes all at once."""
 
 
 def head_loss(
@@ -56,7 +57,8 @@ class _HeadLoss(torch.autograd.Function):
             logits = product(hidden[chunk], weight)
             if bias is not None:
                 logits += bias
-            for rows, target in zip(logits.split(ROWS), labels[chunk].split(ROWS), strict=True):
+            size = ROWS if logits.device.type == "cpu" else len(logits)
+            for rows, target in zip(logits.split(size), labels[chunk].split(size), strict=True):
                 total += _loss(rows, target[:, None], wanted, smoothing)
             if gradient is not None:
                 gradient[chunk] = product(logits, weight.T)

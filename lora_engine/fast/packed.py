@@ -17,6 +17,7 @@ from lora_engine.fast import attention
 from lora_engine.fast.crew import Crew
 from lora_engine.fast.head_loss import head_loss
 from lora_engine.fast.layer import LAYERS, fuse, unfuse
+from lora_engine.fast.learned import agree, choose_learned
 from lora_engine.fast.lower import lower_layers
 from lora_engine.fast.shares import Shares, filled_up, row_length, trained_in
 from lora_engine.loss import LossPath, PaddedPath
@@ -100,47 +101,53 @@ class PackedPath(Shares):
 def choose_path(
     model: Any, config: TrainConfig, pad_id: int, device: torch.device, longest: int
 ) -> LossPath:
-    """The packed path where it is wanted and gives this model's plain loss, else the padded one.
+    """The packed path where it is wanted and gives this model's plain loss, else a padded one.
 
-    Measured, not assumed: both ways are taken once over two short rows, because a family may
+    Measured, not assumed: each way is taken once over two short rows, because a family may
     scale or cap its logits, or place its rows in a way that packing does not know. ``longest``
     is the length of the longest row to come, in tokens.
     """
     plain = PaddedPath(model, pad_id, config.batch_size, device, config.label_smoothing)
     head = model.get_output_embeddings()
-    unknown = (
-        config.neftune_noise_alpha is not None  # its size depends on the padded length
-        or type(head) is not torch.nn.Linear
-        or any(parameter.requires_grad for parameter in head.parameters())
-    )
+    trains_head = any(parameter.requires_grad for parameter in head.parameters())
+    if not config.fast or type(head) is not torch.nn.Linear or trains_head:
+        return plain
     text_config = model.config.get_text_config()
     window = getattr(text_config, "sliding_window", None)
-    if not config.fast or unknown or device.type != "cpu" or (window and longest > window):
-        return plain
-    before = model.config._attn_implementation
+    noisy = config.neftune_noise_alpha is not None  # its size depends on the padded length
+    can_pack = device.type == "cpu" and not noisy and not (window and longest > window)
     rows = _probe(text_config.vocab_size)
     was_training = model.training
     try:
-        with torch.no_grad():
-            model.eval()
-            expected = float(plain.loss_sum(rows))
-            packed = PackedPath(
-                model, device, config.gradient_checkpointing, config.label_smoothing
-            )
-            found = float(packed.loss_sum(rows))
-            model.train()
-            packed.loss_sum(rows)  # raises where the family drops attention out in training
+        model.eval()
+        packed = _packed(model, config, plain, device, rows) if can_pack else None
+        model.eval()
+        return packed or choose_learned(plain, model, rows)
+    finally:
+        model.train(was_training)
+
+
+@torch.no_grad()
+def _packed(
+    model: Any, config: TrainConfig, plain: PaddedPath, device: torch.device, rows: list[Example]
+) -> PackedPath | None:
+    """The packed path, or None where it does not give the loss of ``plain`` on ``rows``."""
+    before = model.config._attn_implementation
+    try:
+        expected = float(plain.loss_sum(rows))
+        packed = PackedPath(model, device, config.gradient_checkpointing, config.label_smoothing)
+        found = float(packed.loss_sum(rows))
+        model.train()
+        packed.loss_sum(rows)  # raises where the family drops attention out in training
     except Exception as error:  # noqa: BLE001 - whatever a model raises, packing does not fit it
         log.info("packed path does not fit %s: %r", type(model).__name__, error)
         found = expected = float("nan")
-    model.train(was_training)
-    tolerance = 1e-4 if next(model.parameters()).dtype == torch.float32 else 2e-2
-    if abs(found - expected) <= tolerance * abs(expected):
+    if agree(found, expected, next(model.parameters()).dtype):
         return packed
     log.info("padded path: packed loss %s, padded loss %s", found, expected)
     unfuse(model)
     model.set_attn_implementation(before)
-    return plain
+    return None
 
 
 def _probe(words: int) -> list[Example]:

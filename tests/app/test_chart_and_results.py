@@ -38,6 +38,15 @@ def svg_of(html: str) -> ET.Element:
     return ET.fromstring(html[html.index("<svg") : html.index("</svg>") + 6])
 
 
+def test_a_run_that_kept_its_best_or_ended_by_itself_says_so() -> None:
+    best = {"steps": 40, "kept_step": 20, "eval_loss_best": 1.43, "eval_loss_best_step": 20}
+    (said, *_) = result_sentences(METRICS | best)
+    assert "The adapter is that of update 20 of 40" in said
+    assert "fewer epochs" not in said
+    ended = METRICS | {"ended_early": True, "steps": 40, "kept_step": 40}
+    assert "ended after 40 of 57 updates" in result_sentences(ended)[0]
+
+
 def test_what_was_not_learned_is_told() -> None:
     assert len(result_sentences(METRICS)) == 2
     found = result_sentences({**METRICS, "rows": 90, "rows_cut": 12, "answers_not_learned": 1})

@@ -159,6 +159,12 @@ def test_the_counts_card_shows_exact_numbers() -> None:
     for said in ("460,800", "134,975,808", "0.34 %", "1.8 MB", "q_proj × 30", "276,480"):
         assert said in html
     assert "k_proj" not in html
+    assert "Memory" not in html, "unknown"
+    known = counts_view.counts_html(count_parameters(PROFILE, lora), lora, 2 * 10**9, 10**9)
+    assert "needs 2.0 GB before any row is read, and the machine has 1.0 GB" in known
+    fits = counts_view.counts_html(count_parameters(PROFILE, lora), lora, 2 * 10**9, 3 * 10**9)
+    assert "2.0 GB" in fits
+    assert "before any row is read" not in fits
     biased = PROFILE.model_copy(
         update={"tensors": (*PROFILE.tensors, TensorInfo("model.extra.bias", (5,), "float32"))}
     )

@@ -12,6 +12,7 @@ from lora_engine.adapter import trained_tensors
 from lora_engine.batches import IGNORED, Example
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.fast import attention, head_loss
+from lora_engine.fast.learned import LearnedPath, choose_learned
 from lora_engine.fast.packed import PackedPath, choose_path
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
@@ -139,6 +140,26 @@ def test_chosen_path_gives_the_plain_loss_and_gradients(name: str) -> None:
         torch.testing.assert_close(quick_gradients[key], gradient, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", [*FAMILIES, "gpt2"])
+def test_the_head_at_learned_positions_alone_gives_the_plain_loss_and_gradients(name: str) -> None:
+    model = family(name)
+    inject(model, LoraConfig(r=4, lora_dropout=0), profile_model(model, name))
+    tensors = trained_tensors(model)
+    for tensor in tensors.values():
+        torch.nn.init.normal_(tensor, std=0.05)
+    plain = PaddedPath(model, 0, 4, CPU, label_smoothing=0.1)
+    path = choose_learned(plain, model, rows())
+    assert type(path) is (PaddedPath if name == "granite" else LearnedPath)
+    model.train()
+    found = []
+    for way in (plain, path):
+        model.zero_grad()
+        loss = way.loss_sum(rows())
+        (loss / 100).backward()
+        found.append((loss.detach(), [tensor.grad.clone() for tensor in tensors.values()]))
+    torch.testing.assert_close(found[1], found[0], atol=1e-4, rtol=1e-4)
+
+
 def test_packs_hold_every_row_once_and_respect_the_room() -> None:
     packed = PackedPath(tiny.llama(), CPU)
     given = rows((500, 13, 700, 250, 250, 3, 9, 100))
@@ -179,14 +200,14 @@ def test_models_that_packing_does_not_know_take_the_reference_path() -> None:
     torch.manual_seed(0)
     windowed = CONFIG_MAPPING["mistral"](**SMALL | {"sliding_window": 64})
     model = AutoModelForCausalLM.from_config(windowed).requires_grad_(False)
-    assert isinstance(choose_path(model, settings(), 0, CPU, longest=65), PaddedPath)
+    assert type(choose_path(model, settings(), 0, CPU, longest=65)) is LearnedPath
     assert isinstance(choose_path(model, settings(), 0, CPU, longest=64), PackedPath)
     model = tiny.llama().requires_grad_(False)
     noisy = settings(neftune_noise_alpha=5)
-    assert isinstance(choose_path(model, noisy, 0, CPU, longest=9), PaddedPath)
+    assert type(choose_path(model, noisy, 0, CPU, longest=9)) is LearnedPath
     model.lm_head.weight.requires_grad_(True)
-    assert isinstance(choose_path(model, settings(), 0, CPU, longest=9), PaddedPath)
+    assert type(choose_path(model, settings(), 0, CPU, longest=9)) is PaddedPath
     dropping = CONFIG_MAPPING["llama"](**SMALL | {"attention_dropout": 0.1})
     model = AutoModelForCausalLM.from_config(dropping).requires_grad_(False)
-    assert isinstance(choose_path(model, settings(), 0, CPU, longest=9), PaddedPath)
+    assert type(choose_path(model, settings(), 0, CPU, longest=9)) is LearnedPath
     assert model.config._attn_implementation == "sdpa"

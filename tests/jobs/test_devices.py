@@ -2,8 +2,10 @@
 
 import sys
 
+import psutil
 import pytest
 
+from jobs import devices
 from jobs.devices import Device, detect
 
 DRIVER_SAYS = """GPU 0: NVIDIA H100 (UUID: GPU-1)
@@ -58,3 +60,27 @@ def test_what_the_person_hides_stays_hidden(driver, monkeypatch, visible, names)
 def test_one_named_device():
     assert [device.name for device in detect("cuda:1")] == ["cuda:1"]
     assert detect("cpu") == [Device("cpu", "cpu")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the driver's program is a script")
+def test_the_memory_of_the_largest_card_counts(driver, monkeypatch):
+    def looked_at():
+        devices.machine.cache_clear()
+        return devices.machine()
+
+    driver(DRIVER_SAYS + "0, 8192\n1, 81559\n")
+    assert looked_at() == devices.Machine(81559 << 20, fast_bf16=True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert looked_at().memory == 8192 << 20
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert looked_at().memory == psutil.virtual_memory().total
+    devices.machine.cache_clear()
+
+
+@pytest.mark.usefixtures("driver")
+def test_what_the_processor_can_do_is_read(monkeypatch):
+    for flags, fast in (({"avx2"}, False), ({"avx2", "amx_bf16"}, True), (set(), True)):
+        monkeypatch.setattr(devices, "_processor_flags", lambda flags=flags: flags)
+        devices.machine.cache_clear()
+        assert devices.machine().fast_bf16 is fast
+    devices.machine.cache_clear()
