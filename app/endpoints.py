@@ -11,7 +11,8 @@ from gradio.events import api
 
 from app import keeping
 from app.comparing import AnswerOptions, answer_at_once, judge_at_once, sorts
-from app.downloads import zip_name
+from app.downloads import answers_name, zip_name
+from app.file_answers import FileOptions, answer_file
 from app.guard import endpoint
 from app.services import Services
 from app.starting import start_training
@@ -172,6 +173,22 @@ class Endpoints:
         base, adapted = answer_at_once(self.services, job, prompt, chosen)
         return {"base": base, "adapted": adapted}
 
+    def predict(
+        self, job_id: int, file: str | None, dataset_id: str = "", options: Json | str = ""
+    ) -> str:
+        """The file, or else the kept data set, with the run's answer beside each row.
+
+        ``options``: limit (100; null for all), with_base, format (csv or jsonl), max_new_tokens,
+        temperature, seed.
+        """
+        job = self.services.store.get(_job_id(job_id))
+        data = file or _text(dataset_id, "dataset_id")
+        if not data:
+            raise DataError("Give a file, or the id of a kept data set.")
+        chosen = FileOptions.parse(json_object(options, "options"))
+        path, _ = answer_file(self.services, job, data, chosen, lambda _: None)
+        return sendable_copy(path, answers_name(job, path))
+
     def download_adapter(self, job_id: int) -> str:
         """The run's adapter as a zip."""
         job = self.services.store.get(_job_id(job_id))
@@ -224,3 +241,10 @@ def add_endpoints(services: Services) -> None:
         gr.Button().click(
             endpoint(doors.download_adapter), job_id, adapter, api_name="download_adapter"
         )
+        options = gr.JSON(label="options")
+        answers = gr.File(label="answers")
+        dataset_id = gr.Textbox("", label="dataset_id")
+        gr.Button().click(
+            endpoint(doors.predict), [job_id, file, dataset_id, options], answers,
+            api_name="predict", concurrency_limit=4,
+        )  # fmt: skip
