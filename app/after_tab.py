@@ -7,6 +7,7 @@ import gradio as gr
 
 from app import making
 from app.after_view import exported_html, made_html, ranks_html
+from app.answers_part import AnswersPart
 from app.clock import file_size
 from app.guard import HIDDEN, Updates, handler
 from app.html import CLICKS, heading, muted
@@ -34,6 +35,7 @@ class AfterPanel:
         self._connect()
 
     def _build(self) -> None:
+        self.answers = AnswersPart(self.services, self.run)
         with gr.Column() as self.ranks_box:
             self._build_ranks()
         piece(heading(words.FURTHER_TITLE, words.FURTHER_HINT))
@@ -100,6 +102,7 @@ class AfterPanel:
                 ),
             )
         ]  # fmt: skip
+        at_work += self.answers.connect(self.fold, outputs)
         # What is still being done for one run must not appear under another.
         self.run.change(
             handler(self.ranks_place)(self.show), [self.run], outputs, cancels=at_work, **HIDDEN
@@ -119,6 +122,7 @@ class AfterPanel:
             *(self.panel, self.ranks, *self.exported.values(), self.other, self.combine_box),
             *(self.ranks_box, self.sum_box, self.gguf, self.export_title, self.combine_r),
             *(self.combine_none, self.run, self.shrink_r, self.merge_hint, *self._places()),
+            *self.answers.outputs(),
         ]
 
     def _places(self) -> tuple[gr.HTML, ...]:
@@ -146,11 +150,13 @@ class AfterPanel:
             self.shrink_r: max(1, job.config.lora.r // 2),
             self.merge_hint: muted(self._merge_sentence(job)),
             **self.offer_others(run),
+            **self.answers.show(job),
         }
 
     def blank(self) -> Updates:
         """Nothing was measured or made of the adapter yet."""
-        return dict.fromkeys((self.ranks, *self.exported.values(), *self._places()), "")
+        old = dict.fromkeys((self.ranks, *self.exported.values(), *self._places()), "")
+        return {**old, **self.answers.blank()}
 
     def offer_others(self, run: int) -> Updates:
         """The runs that this one could be added to, as they are now."""

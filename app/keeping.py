@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app import making
+from app import file_answers, making
 from app.services import Services
 from app.wording import data as data_words
 from app.wording import runs as words
@@ -17,7 +17,8 @@ class StillNeeded(WorkbenchError):  # noqa: N818 (a sentence, not a fault)
 def resume(services: Services, job_id: int) -> Job:
     """Put a stopped or failed run back into the queue.
 
-    What was exported of its adapter goes, or it would pass for the one that is learned now.
+    What was exported of its adapter and answered by it goes, or it would pass for the one that is
+    learned now.
 
     Raises:
         StillNeeded: its adapter is being worked on.
@@ -26,6 +27,7 @@ def resume(services: Services, job_id: int) -> Job:
     _check_idle(services, job_id)
     job = services.store.resume(job_id)
     making.forget_exports(services, job_id)
+    file_answers.forget(services, job_id)
     return job
 
 

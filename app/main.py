@@ -7,7 +7,7 @@ import gradio as gr
 
 from app import theme
 from app.data_tab import DataTab
-from app.downloads import gguf_route, zip_route
+from app.downloads import answers_route, gguf_route, zip_route
 from app.endpoints import add_endpoints
 from app.frame import header_html, server_lost_html, theme_switch_html
 from app.guard import HIDDEN, Updates, handler
@@ -195,5 +195,7 @@ def launch_options(services: Services) -> dict[str, Any]:
         "inline": False,
         "quiet": True,
         "max_file_size": MAX_UPLOAD,
-        "app_kwargs": {"routes": [zip_route(services), gguf_route(services)]},
+        "app_kwargs": {
+            "routes": [zip_route(services), gguf_route(services), answers_route(services)]
+        },
     }

@@ -34,11 +34,20 @@ BYTES = {"float16": 2, "bfloat16": 2}
 """Of one number; other formats have 4."""
 
 
-def run_tool(services: Services, jobs: Sequence[Job], arguments: Sequence[str], tell: Tell) -> Json:
-    """Run one command of the engine on these runs' adapters to its end; raises ToolError."""
+def run_tool(
+    services: Services,
+    jobs: Sequence[Job],
+    arguments: Sequence[str],
+    tell: Tell,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Json:
+    """Run one command of the engine on these runs' adapters to its end; raises ToolError.
+
+    Only ``predict`` can end early with something, once ``should_stop`` says so.
+    """
     result: Json = {}
     with services.working_on(jobs):
-        for said in tools.run(services.home, arguments):
+        for said in tools.run(services.home, arguments, should_stop=should_stop):
             if isinstance(said, str):
                 tell(said)
             else:
@@ -100,16 +109,16 @@ def can_be_added(job: Job) -> bool:
     """Whether a run's adapter holds pairs only, which is what can be added up."""
     lora = job.config.lora
     alone = lora.bias == "none" and not lora.modules_to_save
-    has_head = _task(job) == "classification"
+    has_head = task_of(job) == "classification"
     return lora.method == "lora" and lora.variant == "plain" and alone and not has_head
 
 
 def can_be_gguf(job: Job) -> bool:
     """Whether llama.cpp may take a run's adapter: pairs alone, of a model that writes on."""
-    return can_be_added(job) and _task(job) != "seq2seq"
+    return can_be_added(job) and task_of(job) != "seq2seq"
 
 
-def _task(job: Job) -> str:
+def task_of(job: Job) -> str:
     """What a run learned, or, before it has ended, what its settings tell of that."""
     asked = job.config.task
     if asked == "auto" and "label" in (job.config.roles or {}):

@@ -1,7 +1,9 @@
 """Child processes: started, slowed down, ended with all of their own children."""
 
+import _thread
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -95,6 +97,20 @@ def listen_to_parent(on_line: Callable[[], None]) -> None:
         os._exit(_ORPHANED)
 
     threading.Thread(target=listen, name="parent", daemon=True).start()
+
+
+def interrupt() -> None:
+    """Be for the main thread what Ctrl-C in a terminal is, though a parent in the background may
+    have made its children deaf to that (see ``hear_interrupts``)."""
+    if sys.platform == "win32":
+        _thread.interrupt_main()
+    else:  # which also wakes it where it waits
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+def hear_interrupts() -> None:
+    """In a child: let ``interrupt`` raise KeyboardInterrupt."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

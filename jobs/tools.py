@@ -7,7 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,10 @@ NAMES = {
     "combine": "combining",
     "export": "exporting",
     "check": "checking the adapter",
+    "predict": "answering the file",
 }
+LOOK_SECONDS = 0.2
+"""Between two looks at whether it is to stop."""
 _turn = threading.Lock()  # one at a time: each may hold a whole model
 
 
@@ -32,25 +35,34 @@ class ToolError(WorkbenchError):
 
 
 def run(
-    home: Path, arguments: Sequence[str], *, command: Sequence[str] = ()
+    home: Path,
+    arguments: Sequence[str],
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    command: Sequence[str] = (),
 ) -> Iterator[str | dict[str, Any]]:
     """Run ``python -m lora_engine ARGUMENTS --json``; gives what it says it is doing and, last,
     its result. Closing the iterator early ends the child, and so does the end of this process.
-    ``command`` stands in for the engine.
+    Once ``should_stop`` says so, the command is asked to end with what it has, which only
+    ``predict`` can do. ``command`` stands in for the engine.
 
     Raises:
-        ToolError: it failed, or another one is at work; the sentence says why.
+        ToolError: it failed, was stopped before it had anything, or another one is at work; the
+            sentence says why.
     """
     if not _turn.acquire(blocking=False):
         raise ToolError("Another adapter is being worked on: wait until that is done.")
     try:
-        yield from _run(home, arguments, command or COMMAND)
+        yield from _run(home, arguments, should_stop, command or COMMAND)
     finally:
         _turn.release()
 
 
 def _run(
-    home: Path, arguments: Sequence[str], command: Sequence[str]
+    home: Path,
+    arguments: Sequence[str],
+    should_stop: Callable[[], bool],
+    command: Sequence[str],
 ) -> Iterator[str | dict[str, Any]]:
     kills = reasons.MemoryKills()
     try:
@@ -70,8 +82,11 @@ def _run(
     for reader in readers:
         reader.start()
     words: list[str] = []
+    stopped = False
     try:
-        while (line := said.get()) is not None:
+        while (line := _next(said)) is not None:
+            if not stopped and should_stop():
+                stopped = processes.send(child, b"stop")
             if line:
                 words.append(line)
                 yield line
@@ -84,9 +99,19 @@ def _run(
             with contextlib.suppress(OSError):
                 assert pipe is not None
                 pipe.close()
+    if code and stopped:
+        raise ToolError("Stopped before anything was done.")
     if code:
         raise ToolError(_reason(arguments[0], code, words, kills))
     yield json.loads(result[0].strip().splitlines()[-1])
+
+
+def _next(said: "queue.Queue[str | None]") -> str | None:
+    """The next line; an empty one where there is none within ``LOOK_SECONDS``, None at the end."""
+    try:
+        return said.get(timeout=LOOK_SECONDS)
+    except queue.Empty:
+        return ""
 
 
 def _all(child: subprocess.Popen[bytes]) -> bytes:

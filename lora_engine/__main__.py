@@ -5,11 +5,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from lora_engine.commands import adapters, compare, export, inspect, train
+from lora_engine.commands import adapters, compare, export, inspect, predict, train
 from lora_engine.commands.common import Parsers, Run
 from lora_engine.errors import WorkbenchError
 
-GROUPS = (train, inspect, compare, export, adapters)
+GROUPS = (train, inspect, compare, predict, export, adapters)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -58,15 +58,22 @@ def test_engine_commands_run_one_after_the_other(
             str(tmp_path / word) if re.match(r"(settings\.json|my-)", word) else word
             for word in shlex.split(command)[3:]
         ]
-        if words[0] == "compare":
+        if words[0] in ("compare", "predict"):
             words += ["--max-new-tokens", "4"]
         assert main([*words, "--data-dir", str(starter_home)]) == 0, command
         said[words[0]] = capsys.readouterr().out
     assert list(said) == [
-        *("inspect", "train", "compare", "check", "ranks", "shrink", "combine", "export"),
+        *("inspect", "train", "compare", "predict", "check", "ranks", "shrink", "combine"),
+        "export",
     ]
     assert "trainable params: 460,800" in said["inspect"]
-    for made in ("my-model/model.safetensors", "my-small.zip", "my-sum.zip", "my-adapter.gguf"):
+    for made in (
+        "my-model/model.safetensors",
+        "my-small.zip",
+        "my-sum.zip",
+        "my-adapter.gguf",
+        "my-answers.csv",
+    ):
         assert (tmp_path / made).is_file()
 
 

@@ -57,6 +57,11 @@ def _add_those_with_files(doors: Endpoints) -> None:
         endpoint(doors.download_adapter), job_id, gr.File(label="adapter"),
         api_name="download_adapter",
     )  # fmt: skip
+    dataset_id, options = gr.Textbox("", label="dataset_id"), gr.JSON(label="options")
+    gr.Button().click(
+        endpoint(doors.predict), [job_id, file, dataset_id, options], gr.File(label="answers"),
+        api_name="predict", **TOOLS,
+    )  # fmt: skip
     path, base_model = gr.Textbox("", label="path"), gr.Textbox("", label="base_model")
     gr.Button().click(
         endpoint(doors.bring_adapter), [file, path, base_model, name], gr.JSON(label="run"),

@@ -1,4 +1,4 @@
-"""The endpoint of the Playground: base and adapters answer the same message."""
+"""Endpoints that answer: base and adapters one message, or an adapter a whole file."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -12,12 +12,15 @@ from app.comparing import (
     judge_at_once,
     sorts,
 )
+from app.downloads import answers_name
 from app.endpoints.arguments import Door, Json, json_object, text
+from app.file_answers import FileOptions, answer_file
+from app.uploads import sendable_copy
 from app.wording import playground as words
 from jobs.job import Job
 from lora_engine.config import Settings
 from lora_engine.data.nouns import Turn
-from lora_engine.errors import AdapterError, SettingsError
+from lora_engine.errors import AdapterError, DataError, SettingsError
 
 
 class EarlierTurn(Settings):
@@ -82,6 +85,22 @@ class AnswerEndpoints(Door):
         done = answer_at_once(self.services, jobs, asked, chosen.system, chosen.decoding())
         names = ("divergences", "cut", "tokens_per_second") if chosen.details else ()
         return _sides(jobs, done["texts"]) | {name: done[name] for name in names}
+
+    def predict(
+        self, job_id: int, file: str | None, dataset_id: str = "", options: Json | str = ""
+    ) -> str:
+        """The file, or else the kept data set, with the run's answer beside each row.
+
+        ``options``: limit (100; null for all), with_base, format (csv or jsonl), max_new_tokens,
+        temperature, seed.
+        """
+        job = self._job(job_id)
+        data = file or text(dataset_id, "dataset_id")
+        if not data:
+            raise DataError("Give a file, or the id of a kept data set.")
+        chosen = FileOptions.parse(json_object(options, "options"))
+        path, _ = answer_file(self.services, job, data, chosen, lambda _: None)
+        return sendable_copy(path, answers_name(job, path))
 
     def _others(self, chosen: CompareOptions) -> list[Job]:
         if len(chosen.others) >= MOST_ADAPTERS:

@@ -68,6 +68,23 @@ def takes_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
 
 
+def takes_decoding(parser: argparse.ArgumentParser) -> None:
+    """``--max-new-tokens``, ``--temperature`` and ``--seed``: how answers are written."""
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=128, metavar="N", help="longest answer; default: 128"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="0, the default, takes the likeliest token; higher ones draw more freely",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the drawing; the same for all answers"
+    )
+
+
 def takes_4bit(parser: argparse.ArgumentParser, otherwise: str) -> None:
     """``--use-4bit`` and ``--no-4bit``; ``otherwise`` says what counts without them."""
     either = parser.add_mutually_exclusive_group()

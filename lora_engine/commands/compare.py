@@ -10,6 +10,7 @@ from lora_engine.commands.common import (
     takes_4bit,
     takes_adapter,
     takes_base_model,
+    takes_decoding,
     takes_device,
 )
 from lora_engine.registry import QUANTIZATIONS
@@ -26,19 +27,7 @@ def add(parsers: Parsers) -> None:
         help="what is asked; a classifier's second text follows after a tab",
     )
     takes_base_model(parser)
-    parser.add_argument(
-        "--max-new-tokens", type=int, default=128, metavar="N", help="longest answer; default: 128"
-    )
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=0.0,
-        metavar="T",
-        help="0, the default, takes the likeliest token; higher ones draw more freely",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the drawing; the same for both answers"
-    )
+    takes_decoding(parser)
     parser.add_argument(
         "--strength",
         type=float,

@@ -1,6 +1,6 @@
 """Rows → samples that a model can learn from, or what is wrong with them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from lora_engine.data.conversation import (
@@ -12,9 +12,8 @@ from lora_engine.data.conversation import (
 )
 from lora_engine.data.labels import LONGEST_LABEL
 from lora_engine.data.nouns import Problem, Sample, Turn
+from lora_engine.data.role_cells import Cells, RoleCells
 from lora_engine.data.rowfile import Batch
-
-Cells = Sequence[str | None]
 
 
 class Labelled(NamedTuple):
@@ -101,46 +100,11 @@ def _fingerprint(content: Content) -> int:
 
 def _reader(roles: Mapping[str, str]) -> Callable[[Cells], Content]:
     """A function from the cells of the role columns to what they say; raises BadRowError."""
-    places = {role: place for place, role in enumerate(roles)}
     make = next(make for needed, make in SHAPES.items() if needed in roles)
-    return make(_Cells(roles, places))
+    return make(RoleCells(roles, {role: place for place, role in enumerate(roles)}))
 
 
-class _Cells:
-    """Finds cells by role."""
-
-    def __init__(self, roles: Mapping[str, str], places: Mapping[str, int]) -> None:
-        self._roles = roles
-        self._places = places
-
-    def has(self, role: str) -> bool:
-        """Whether a column has this role."""
-        return role in self._places
-
-    def needed(self, role: str, cells: Cells) -> str:
-        """A cell that must say something."""
-        cell = cells[self._places[role]]
-        if cell and not cell.isspace():
-            return cell
-        if len(cells) > 1 and all(other is None or not other.strip() for other in cells):
-            raise BadRowError("empty", "is empty")
-        if cell is None:
-            raise BadRowError("missing", f"has no “{self._roles[role]}”")
-        raise BadRowError("empty", f"has nothing in “{self._roles[role]}”")
-
-    def optional(self, role: str, cells: Cells) -> str:
-        """A cell that may be empty, or have no column."""
-        place = self._places.get(role)
-        cell = cells[place] if place is not None else None
-        return cell if cell and not cell.isspace() else ""
-
-    def system(self, cells: Cells) -> Turns:
-        """The system turn, if the row has one."""
-        text = self.optional("system", cells)
-        return (("system", text),) if text else ()
-
-
-def _pair(find: _Cells) -> Callable[[Cells], Turns]:
+def _pair(find: RoleCells) -> Callable[[Cells], Turns]:
     def read(cells: Cells) -> Turns:
         prompt, answer = find.needed("prompt", cells), find.needed("completion", cells)
         turns = read_question_and_answer(prompt, answer) or (
@@ -152,23 +116,27 @@ def _pair(find: _Cells) -> Callable[[Cells], Turns]:
     return read
 
 
-def _instruction(find: _Cells) -> Callable[[Cells], Turns]:
+def _instruction(find: RoleCells) -> Callable[[Cells], Turns]:
     def read(cells: Cells) -> Turns:
         answer = find.needed("output", cells)
-        given = find.optional("input", cells)
-        task = find.optional("instruction", cells) if given else find.needed("instruction", cells)
-        history = find.optional("history", cells)
-        return (
-            *find.system(cells),
-            *(read_history(history) if history else ()),
-            ("user", f"{task}\n{given}" if task and given else task or given),
-            ("assistant", answer),
-        )
+        return (*instruction_turns(find, cells), ("assistant", answer))
 
     return read
 
 
-def _conversation(find: _Cells) -> Callable[[Cells], Turns]:
+def instruction_turns(find: RoleCells, cells: Cells) -> Turns:
+    """What is said up to the question of a row with an instruction; raises BadRowError."""
+    given = find.optional("input", cells)
+    task = find.optional("instruction", cells) if given else find.needed("instruction", cells)
+    history = find.optional("history", cells)
+    return (
+        *find.system(cells),
+        *(read_history(history) if history else ()),
+        ("user", f"{task}\n{given}" if task and given else task or given),
+    )
+
+
+def _conversation(find: RoleCells) -> Callable[[Cells], Turns]:
     def read(cells: Cells) -> Turns:
         turns = read_conversation(find.needed("messages", cells))
         if turns[0][0] == "system":
@@ -178,7 +146,7 @@ def _conversation(find: _Cells) -> Callable[[Cells], Turns]:
     return read
 
 
-def _labelled(find: _Cells) -> Callable[[Cells], Labelled]:
+def _labelled(find: RoleCells) -> Callable[[Cells], Labelled]:
     def read(cells: Cells) -> Labelled:
         text = find.needed("text", cells)
         pair = find.needed("text_pair", cells) if find.has("text_pair") else ""
@@ -190,11 +158,11 @@ def _labelled(find: _Cells) -> Callable[[Cells], Labelled]:
     return read
 
 
-def _text(find: _Cells) -> Callable[[Cells], str]:
+def _text(find: RoleCells) -> Callable[[Cells], str]:
     return lambda cells: find.needed("text", cells)
 
 
-SHAPES: dict[str, Callable[[_Cells], Callable[[Cells], Content]]] = {
+SHAPES: dict[str, Callable[[RoleCells], Callable[[Cells], Content]]] = {
     "messages": _conversation,
     "output": _instruction,
     "completion": _pair,

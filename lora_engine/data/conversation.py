@@ -81,13 +81,36 @@ def _turns(cell: str) -> Turns:
 
 def _learnable(turns: Turns) -> Turns:
     """The turns, if an assistant learns from them; raises BadRowError."""
+    if turns and all(role != "assistant" for role, _ in turns):
+        raise BadRowError("broken", "has no turn of the assistant, so nothing can be learned")
+    return _in_order(turns)
+
+
+def _in_order(turns: Turns) -> Turns:
+    """The turns, if there are some and a system turn only begins them; raises BadRowError."""
     if not turns:
         raise BadRowError("empty", "has a conversation without turns")
-    if all(role != "assistant" for role, _ in turns):
-        raise BadRowError("broken", "has no turn of the assistant, so nothing can be learned")
     if any(role == "system" for role, _ in turns[1:]):
         raise BadRowError("broken", "has a system turn that is not the first turn")
     return turns
+
+
+def read_asked(prompt: str, answer: str) -> Turns:
+    """The turns of a row whose question, or answer, may be a list of turns; ``answer`` is empty
+    where nobody has answered yet.
+
+    Raises:
+        BadRowError: as ``read_conversation``.
+    """
+    if answer:
+        plain = (("user", prompt), ("assistant", answer))
+        return read_question_and_answer(prompt, answer) or plain
+    return read_open_conversation(prompt) if is_conversation(prompt) else (("user", prompt),)
+
+
+def read_open_conversation(cell: str) -> Turns:
+    """As ``read_conversation``, but nobody need have answered yet."""
+    return _in_order(_turns(cell))
 
 
 def read_history(cell: str) -> Turns:

@@ -20,6 +20,15 @@ SPACE = re.compile(r"[ \t\r\n]*")
 DECODER = json.JSONDecoder()
 
 
+class JsonText(str):
+    """A cell that stands for a number, a list or the like: what it is when it is read as JSON.
+
+    Whoever learns from it takes it as text; whoever writes the row again can tell it apart.
+    """
+
+    __slots__ = ()
+
+
 class Value(NamedTuple):
     """One row's JSON object, or what is wrong with it."""
 
@@ -123,12 +132,12 @@ def _place_of_rows(value: Any, raw: str) -> int | None:
 
 
 def cell(value: Any) -> str | None:
-    """A JSON value as the text of a cell; lists and objects as JSON text."""
+    """A JSON value as the text of a cell; what is no text as ``JsonText``."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, float) and not math.isfinite(value):
         return None  # what pandas writes for a value that is missing
-    return json.dumps(value, ensure_ascii=False)
+    return JsonText(json.dumps(value, ensure_ascii=False))
 
 
 class Scan(NamedTuple):

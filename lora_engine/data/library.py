@@ -163,6 +163,11 @@ class Library:
         )
         return list(islice(rows, limit))
 
+    def original(self, dataset_id: str) -> Path:
+        """The kept copy of the person's file; raises DataError where there is no such data set."""
+        self.get(dataset_id)
+        return next(self._of(dataset_id).glob("original*"))
+
     @staticmethod
     def peek(path: Path | str, limit: int = 20) -> TableRows:
         """The first rows of a file that is not kept, within seconds for any size.

@@ -49,7 +49,7 @@ def guess(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Guess
         return Guess(found)
     for column in columns:
         if table.holds_conversations(column):
-            return Guess({"messages": column} | _also(named, "system"))
+            return Guess({"messages": column} | also(named, "system"))
     if text := named.get("text"):
         return table.with_numbers(text) or Guess({"text": text})
     return table.from_cells()
@@ -94,7 +94,8 @@ def _what_is_missing(chosen: Mapping[str, str]) -> str:
     return f"Say which columns are learned from: {shapes}."
 
 
-def _also(named: Mapping[str, str], *roles: str) -> dict[str, str]:
+def also(named: Mapping[str, str], *roles: str) -> dict[str, str]:
+    """Those of ``roles`` whose column has the usual name."""
     return {role: named[role] for role in roles if role in named}
 
 
@@ -121,16 +122,20 @@ def _from_names(named: Mapping[str, str], table: Columns) -> dict[str, str] | No
     """The shape that the names spell out, if any."""
     messages, answer = named.get("messages"), named.get("answer")
     if messages and table.holds_conversations(messages):
-        return {"messages": messages} | _also(named, "system")
-    if not answer:
+        return {"messages": messages} | also(named, "system")
+    question = question_from_names(named)
+    if not answer or question is None:
         return None
+    return question | {"output" if "instruction" in question else "completion": answer}
+
+
+def question_from_names(named: Mapping[str, str]) -> dict[str, str] | None:
+    """The roles of what is asked that the names (meaning → column) spell out, if any."""
     instruction, prompt = named.get("instruction"), named.get("prompt")
     if instruction or (prompt and ("input" in named or "history" in named)):
         given = {"input": prompt} if instruction and prompt else {}
-        also = given | _also(named, "input", "system", "history")
-        return {"instruction": instruction or prompt or "", "output": answer} | also
-    if prompt:
-        return {"prompt": prompt, "completion": answer} | _also(named, "system")
-    if source := named.get("input") or named.get("text"):
-        return {"prompt": source, "completion": answer} | _also(named, "system")
+        beside = given | also(named, "input", "system", "history")
+        return {"instruction": instruction or prompt or ""} | beside
+    if source := prompt or named.get("input") or named.get("text"):
+        return {"prompt": source} | also(named, "system")
     return None

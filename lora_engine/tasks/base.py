@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lora_engine.adapter import Adapter
+from lora_engine.answering import Answerer, Desk
 from lora_engine.config import Quantization, TrainConfig
 from lora_engine.data.encode import Encoded
 from lora_engine.data.nouns import Sample
@@ -119,3 +120,6 @@ class Task(Protocol):
 
     def compare(self, trial: Trial) -> dict[str, Any]:
         """What base and adapter make of a prompt: ``{"base", "adapted", …}``."""
+
+    def answerer(self, desk: Desk) -> Answerer:
+        """Whoever answers a whole file; raises WorkbenchError where the model cannot be used."""

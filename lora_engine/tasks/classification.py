@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from lora_engine import scores
 from lora_engine.adapter import Adapter
 from lora_engine.adapter_config import TASK
+from lora_engine.answering import Answerer, Desk, Sorting
 from lora_engine.class_loss import ClassPath, PaddedClasses, probabilities
 from lora_engine.classify import (
     Head,
@@ -210,6 +211,10 @@ class Classification:
             "adapted": dict(zip(self.labels, adapted, strict=True)),
             "labels": list(self.labels),
         }
+
+    def answerer(self, desk: Desk) -> Answerer:
+        """See ``Task``."""
+        return Sorting(desk, self.head)
 
     def _reader(self, words: Words) -> Reader:
         return Reader(words.tokenizer, words.max_length, with_types=reads_types(words.config))

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from lora_engine.adapter import Adapter
 from lora_engine.adapter_config import TASK
+from lora_engine.answering import Answerer, Desk, Writing
 from lora_engine.config import Quantization, TrainConfig
 from lora_engine.data.chat import ChatFormat
 from lora_engine.data.encode import Encoded, encode_dataset
@@ -122,3 +123,7 @@ class Language:
     def compare(self, trial: Trial) -> dict[str, Any]:
         """Answers, and how far apart the two are: ``{"base", "adapted", "divergence"}``."""
         return side_by_side(trial, as_text=self.name == "text")
+
+    def answerer(self, desk: Desk) -> Answerer:
+        """See ``Task``; what is asked of the text task is the beginning of a text."""
+        return Writing(desk, as_text=self.name == "text")

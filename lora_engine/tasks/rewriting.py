@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lora_engine.adapter import Adapter
+from lora_engine.answering import Answerer, Desk, Writing
 from lora_engine.config import Quantization, TrainConfig
 from lora_engine.data.classes import Reader
 from lora_engine.data.encode import Encoded, encode
@@ -141,6 +142,10 @@ class Rewriting:
     def compare(self, trial: Trial) -> dict[str, Any]:
         """Answers, and how far apart the two are: ``{"base", "adapted", "divergence"}``."""
         return side_by_side(trial)
+
+    def answerer(self, desk: Desk) -> Answerer:
+        """See ``Task``."""
+        return Writing(desk)
 
 
 def _mean(values: Iterable[float]) -> float:

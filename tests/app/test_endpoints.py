@@ -37,6 +37,7 @@ ENDPOINTS = {
     "/resume_job": ["job_id"],
     "/delete_job": ["job_id"],
     "/compare": ["job_id", "prompt", "options"],
+    "/predict": ["job_id", "file", "dataset_id", "options"],
     "/download_adapter": ["job_id"],
     "/rank_report": ["job_id"],
     "/shrink_adapter": ["job_id", "r"],
@@ -94,6 +95,23 @@ def test_exactly_the_promised_endpoints_are_listed(client: Client) -> None:
     }
     assert found == ENDPOINTS
     assert listed["unnamed_endpoints"] == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((None, "", {}), "Give a file, or the id"),
+        ((None, "nothing", {"limit": 0}), "limit must be at least 1"),
+        ((None, "nothing", {"format": "xlsx"}), "format"),
+        ((None, "nothing", {}), "neither a folder nor a zip|is no adapter|no data set"),
+    ],
+)
+def test_what_cannot_be_answered_is_one_sentence(
+    client: Client, served_home: Path, job_id: int, arguments: tuple[Any, ...], sentence: str
+) -> None:
+    finish(served_home, job_id)
+    with pytest.raises(AppError, match=sentence):
+        call(client, "/predict", job_id, *arguments)
 
 
 def test_add_dataset_gives_rows_columns_roles_and_problems(client: Client, tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ def test_what_can_be_done_with_finished_adapters(
     short_run(page, "Second adapter", 4)
     page.get_by_role("button", name="After training").click()
 
+    _answer_a_file(page, tmp_path)
+
     page.get_by_role("button", name="Measure the ranks").click()
     expect(page.locator("#ranks .ranks li").first).to_be_visible()
     expect(page.locator("#ranks")).to_contain_text("90 %")
@@ -76,6 +78,36 @@ def test_what_can_be_done_with_finished_adapters(
 
     _compare_several(page)
     _bring(page, workshop)
+
+
+def _answer_a_file(page: Page, folder: Path) -> None:
+    """A kept data set with its answers, then a file of questions alone."""
+    page.get_by_role("combobox", name="Data set").last.click()
+    page.get_by_role("option", name="numbers.csv").click()
+    page.locator("#answers-limit input").fill("3")
+    page.locator("#answers-longest input").fill("4")
+    page.locator("#answers-with-base input").check()
+    page.locator("#answer-file").click()
+    expect(page.locator("#answers")).to_contain_text("ROUGE-L")
+    expect(page.locator("#answers tbody tr")).to_have_count(3)
+    with page.expect_download() as caught:
+        page.locator("#answers a").click()
+    assert caught.value.suggested_filename.endswith("-answers.csv")
+    caught.value.save_as(folder / "answers.csv")
+    head = (folder / "answers.csv").read_text("utf-8-sig").splitlines()[0]
+    assert head == "question,answer,model_answer,base_answer"
+
+    (folder / "asked.csv").write_text("Nr,Frage\n1,Wie weit ist es?\n2,Und dann?\n")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#answers-upload").click()
+    chooser.value.set_files(folder / "asked.csv")
+    expect(page.get_by_role("combobox", name="Data set").last).to_have_value(
+        "asked.csv (from your disk)"
+    )
+    page.locator("#answer-file").click()
+    expect(page.locator("#answers")).to_contain_text("2 rows were answered")
+    expect(page.locator("#answers")).to_contain_text("Wie weit ist es?")
+    assert steps.overflow(page) == []
 
 
 def _compare_several(page: Page) -> None:

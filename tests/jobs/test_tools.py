@@ -65,6 +65,37 @@ def test_one_at_a_time_and_an_end_for_what_nobody_waits_for(tmp_path: Path) -> N
     assert steps(tmp_path, "ranks")[-1] == {"r": 4}
 
 
+STOPPING = """
+import sys
+from jobs import processes
+import threading
+processes.hear_interrupts()
+processes.listen_to_parent(processes.interrupt)
+try:
+    print("Answered 1 of 9", file=sys.stderr, flush=True)
+    threading.Event().wait(60)
+except KeyboardInterrupt:
+    if sys.argv[1] == "early":
+        sys.exit(130)
+    print('{"rows": 1}')
+"""
+
+
+def test_a_command_ends_with_what_it_has(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", STOPPING)
+
+    def stopping(what: str) -> list[object]:
+        heard: list[object] = []
+        going_on = tools.run(tmp_path, [what], should_stop=lambda: bool(heard), command=command)
+        for said in going_on:
+            heard.append(said)  # noqa: PERF402  one by one: the first one is the sign to stop
+        return heard
+
+    assert stopping("predict") == ["Answered 1 of 9", {"rows": 1}]
+    with pytest.raises(tools.ToolError, match="Stopped before anything was done"):
+        stopping("early")
+
+
 PAGE = """
 import sys
 from pathlib import Path

@@ -1,11 +1,17 @@
 """The handlers of the panel for what comes after training, without a browser."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from app.guard import handler
 from app.main import Page
 from app.services import Services
 from lora_engine.config import TrainConfig
+from lora_engine.errors import DataError
 from tests.app.handlers.steps import STARTER, click, finished
 
 
@@ -73,6 +79,81 @@ def test_long_work_is_told_at_its_own_place(
     exported = list(after.export_merged(run))[-1]
     assert "merged" in exported[after.exported["merged"]]
     assert after.exported["gguf"] not in exported, "the link to the other export stays"
+
+
+def test_a_whole_file_is_answered(
+    page: Page, services: Services, dataset_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = page.runs.after.answers
+    run = finished(services, dataset_id)
+    asked: list[Any] = []
+    states: list[bool] = []
+
+    def answered(
+        services: Services, job: Any, data: str, options: Any, _: Any, stop: Callable[[], bool]
+    ) -> tuple[Path, dict[str, Any]]:
+        asked.append((data, options))
+        if data == "bad":
+            raise DataError("It is not clear which column is to be answered.")
+        part.ask_stop(job.id)
+        states.append(stop())
+        states.append(part.show(job)[part.stop]["visible"])
+        folder = services.store.job_dir(job.id) / "answers"
+        folder.mkdir()
+        (folder / "answers.csv").write_text("question,model_answer\n<i>Who?,Me\n")
+        found = {"roles": {"prompt": "question"}, "columns": ["model_answer"]}
+        (folder / "report.json").write_text(json.dumps({**found, "sentence": "Stopped: 1 of 9."}))
+        return folder / "answers.csv", found
+
+    monkeypatch.setattr("app.answers_part.answer_file", answered)
+    answer = handler(part.place)(part.answer)
+    refused = list(answer(run, None, "", 100, 128, False))[-1]
+    assert "Choose a data set or a file first" in refused[part.place]
+    refused = list(answer(run, dataset_id, "", 0, 128, False))[-1]
+    assert "limit must be at least 1" in refused[part.place]
+    *_, back, refused = answer(run, "bad", "", 100, 128, False)
+    assert "not clear which column" in refused[part.place]
+    assert back[part.start]["visible"]
+    assert not back[part.stop]["visible"]
+
+    *_, last = answer(run, dataset_id, "", None, None, True)
+    steps = answer(run, "bad", "", 1, 1, False)
+    assert any(step.get(part.stop, {}).get("visible") for step in steps)
+    data, options = asked[1]
+    assert (data, options.limit, options.max_new_tokens, options.with_base) == (
+        dataset_id, None, 128, True,
+    )  # fmt: skip
+    assert states == [True, True], "Stop is heard, and offered to whoever looks meanwhile"
+    assert "Stopped: 1 of 9." in last[part.result]
+    assert "&lt;i&gt;Who?" in last[part.result]
+    assert part.show(services.store.get(run))[part.result] == last[part.result]
+    assert not part.show(services.store.get(run))[part.stop]["visible"]
+
+    name = services.library.get(dataset_id).name
+    taken = part.take(str(tmp_path / "mine.csv"))
+    assert taken[part.data]["choices"] == [
+        ("mine.csv (from your disk)", "uploaded"), (name, dataset_id),
+    ]  # fmt: skip
+    assert taken[part.data]["value"] == "uploaded"
+    assert part.offer("")[part.data]["choices"] == [(name, dataset_id)]
+    list(answer(run, "uploaded", taken[part.uploaded], 1, 1, False))
+    assert asked[-1][0] == str(tmp_path / "mine.csv")
+
+
+def test_only_what_applies_is_offered_for_a_file(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    part = page.runs.after.answers
+    labels = {"roles": {"text": "completion", "label": "prompt"}}
+    for settings, writes, said in (
+        ({}, True, "Questions alone"),
+        ({"task": "text"}, True, "is gone on with"),
+        (labels, False, "gets a label"),
+    ):
+        shown = part.show(services.store.get(finished(services, dataset_id, **settings)))
+        assert shown[part.with_base]["visible"] is writes
+        assert shown[part.longest_box]["visible"] is writes
+        assert said in shown[part.title]
 
 
 def test_training_goes_on_from_an_adapter(page: Page, services: Services, dataset_id: str) -> None:
