@@ -71,11 +71,17 @@ class AfterPanel:
         with gr.Column(visible=False) as self.combine_box:
             with gr.Row(elem_classes="fields"):
                 with gr.Column(elem_classes="field", min_width=200):
-                    self.other = gr.Dropdown([], label=words.COMBINE_OTHER, elem_id="combine-other")
+                    self.others = gr.Dropdown(
+                        [], label=words.COMBINE_OTHERS, multiselect=True,
+                        max_choices=making.MOST_COMBINED - 1, elem_id="combine-others",
+                    )  # fmt: skip
                 with gr.Column(elem_classes="field", min_width=120):
                     self.weight = gr.Number(0.5, label=words.COMBINE_WEIGHT, step=0.1)
                 with gr.Column(elem_classes="field", min_width=120):
-                    self.weight_other = gr.Number(0.5, label=words.COMBINE_WEIGHT_OTHER, step=0.1)
+                    self.weights_others = gr.Textbox(
+                        "0.5", label=words.COMBINE_WEIGHTS_OTHERS, max_lines=1,
+                        placeholder=words.COMBINE_WEIGHTS_HINT, elem_id="combine-weights",
+                    )  # fmt: skip
                 with gr.Column(elem_classes="field", min_width=240):
                     self.method = gr.Dropdown(
                         list(words.COMBINE_METHODS), value="svd", label=words.COMBINE_METHOD
@@ -98,7 +104,10 @@ class AfterPanel:
                 (self.merged, self.export_place, self.export_merged, []),
                 (
                     self.combine, self.combine_place, self.add_up,
-                    [self.other, self.weight, self.weight_other, self.method, self.combine_r],
+                    [
+                        *(self.others, self.weight, self.weights_others),
+                        *(self.method, self.combine_r),
+                    ],
                 ),
             )
         ]  # fmt: skip
@@ -119,7 +128,7 @@ class AfterPanel:
     def outputs(self) -> list[Any]:
         """Everything the handlers may change."""
         return [
-            *(self.panel, self.ranks, *self.exported.values(), self.other, self.combine_box),
+            *(self.panel, self.ranks, *self.exported.values(), self.others, self.combine_box),
             *(self.ranks_box, self.sum_box, self.gguf, self.export_title, self.combine_r),
             *(self.combine_none, self.run, self.shrink_r, self.merge_hint, *self._places()),
             *self.answers.outputs(),
@@ -168,7 +177,7 @@ class AfterPanel:
         return {
             self.combine_none: gr.update(visible=not choices),
             self.combine_box: gr.update(visible=bool(choices)),
-            self.other: gr.update(choices=choices, value=choices[0][1] if choices else None),
+            self.others: gr.update(choices=choices, value=[]),
         }
 
     def _merge_sentence(self, job: Job) -> str:
@@ -217,17 +226,17 @@ class AfterPanel:
     def add_up(
         self,
         run: int,
-        other: int | None,
+        others: list[int] | None,
         weight: float,
-        weight_other: float,
+        weights_others: str,
         method: str,
         r: float | None,
     ) -> Iterator[Updates]:
-        """Combine with another run; the result is a new line in the list."""
-        if other is None:
+        """Combine with other runs; the result is a new line in the list."""
+        if not others:
             raise SettingsError("job_ids", words.COMBINE_NONE)
-        jobs, place = [self._needed(run), self._needed(other)], self.combine_place
-        weights = [weight or 0.0, weight_other or 0.0]
+        jobs, place = [self._needed(each) for each in (run, *others)], self.combine_place
+        weights = [weight or 0.0, *making.read_weights(weights_others, len(others))]
         form = {"method": method, "r": r if method == "svd" else None}
         for step in told(
             place, lambda tell: making.combine(self.services, jobs, weights, form, tell)

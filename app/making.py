@@ -4,6 +4,7 @@ Each takes progress sentences from a child process of the engine; the page and t
 both come here.
 """
 
+import re
 import shutil
 import tempfile
 import zipfile
@@ -103,6 +104,21 @@ def combine(
         metrics = {**_kept(jobs[0]), "origin": origin, "sentence": found["sentence"]}
         name = words.COMBINED_NAME.format(jobs=numbers)
         return services.store.add_made(_config_of(jobs[0], out), name, out, metrics), found
+
+
+def read_weights(text: str, count: int) -> list[float]:
+    """``0.5`` for all of ``count`` runs, or one number each as in ``0.5, 0.3``.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    try:
+        found = [float(part) for part in re.split(r"[,;\s]+", text.strip())]
+    except ValueError:
+        found = []
+    if len(found) not in (1, count):
+        raise SettingsError("weights", words.COMBINE_WEIGHTS_BAD.format(count=count))
+    return found * count if len(found) == 1 else found
 
 
 def can_be_added(job: Job) -> bool:

@@ -53,18 +53,22 @@ GGUF = "Export for Ollama and llama.cpp"
 MERGED = "Merge into a full model"
 GGUF_LINK = "Download the GGUF zip ({size})"
 MERGED_WHERE = "The model is in {path}."
-COMBINE_TITLE = "Add it to another"
-COMBINE_HINT = "Two adapters on the same base model become one that has learned from both."
-COMBINE_OTHER = "The other run"
+COMBINE_TITLE = "Add it to others"
+COMBINE_HINT = "Adapters on the same base model become one that has learned from all of them."
+COMBINE_OTHERS = "The other runs"
 COMBINE_WEIGHT = "Weight of this one"
-COMBINE_WEIGHT_OTHER = "Weight of the other"
+COMBINE_WEIGHTS_OTHERS = "Weight of the others"
+COMBINE_WEIGHTS_HINT = "0.5, or 0.5, 0.3"
+COMBINE_WEIGHTS_BAD = (
+    "Type one weight for all other runs, or {count} numbers with commas between, one for each."
+)
 COMBINE_METHOD = "How"
 COMBINE_METHODS = (
     ("SVD: best for its rank", "svd"),
     ("Exact: ranks add up", "cat"),
     ("Linear: rough", "linear"),
 )
-COMBINE_R = "Rank (empty: the larger)"
+COMBINE_R = "Rank (empty: the largest)"
 COMBINE = "Combine"
 COMBINE_NONE = "Choose another finished run on the same base model first."
 COMBINE_NONE_YET = "There is no other finished run on this base model yet."

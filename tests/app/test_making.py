@@ -195,3 +195,12 @@ def _copy(services: Services, job: Job) -> Path:
     path = services.store.adapter_zip(job.id)
     assert path is not None
     return Path(shutil.copy(path, services.home / "copy.zip"))
+
+
+def test_weights_are_one_for_all_or_one_for_each() -> None:
+    assert making.read_weights("0.5", 3) == [0.5, 0.5, 0.5]
+    assert making.read_weights(" 0.5, -1;2 ", 3) == [0.5, -1.0, 2.0]
+    for wrong in ("", "half", "0.5, 0.3", "1,,"):
+        with pytest.raises(SettingsError, match="or 3 numbers") as refusal:
+            making.read_weights(wrong, 3)
+        assert refusal.value.field == "weights"

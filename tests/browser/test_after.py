@@ -60,8 +60,9 @@ def test_what_can_be_done_with_finished_adapters(
     expect(page.locator("#exported-merged")).to_contain_text("The model is in")
     expect(page.locator("#exported-gguf a")).to_be_visible()
 
-    page.get_by_role("combobox", name="The other run").click()
+    page.get_by_role("combobox", name="The other runs").click()
     page.get_by_role("option", name=re.compile("First adapter")).click()
+    page.keyboard.press("Escape")
     page.get_by_label("Rank (empty").fill("3")
     page.get_by_role("button", name="Combine").click()
     made = page.locator("#combine-notice .success")

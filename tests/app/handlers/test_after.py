@@ -30,7 +30,7 @@ def test_after_training_is_there_for_an_adapter(
     finished(services, dataset_id, "DoRA", lora={"use_dora": True})
     offered = after.offer_others(run)
     assert offered[after.combine_box]["visible"]
-    assert offered[after.other]["choices"] == [(f"Other (#{other})", other)]
+    assert offered[after.others]["choices"] == [(f"Other (#{other})", other)]
     whole = finished(services, dataset_id, "Whole", lora={"method": "full"})
     labels = {"roles": {"text": "completion", "label": "prompt"}}
     for other_kind in ({"lora": {"use_dora": True}}, {"task": "classification"}, labels):
