@@ -138,7 +138,8 @@ class TrainTab:
             raise
         if not catalog.is_starter(model):
             catalog.remember(model, self.services.home)
-        yield self.show.whole(dataset or "", model, self.values(controls))
+        asked = self.values(controls)
+        yield self.show.whole(dataset or "", model, asked, asked)
 
     def pick_data(self, dataset: str | None, model: str | None, *controls: Any) -> Updates:
         """Take other data; a starter model gives way to the one that is made for such data."""
@@ -152,14 +153,14 @@ class TrainTab:
         kind = "classification" if self.show.data_task(dataset) == "classification" else "chat"
         preset = matching_preset(values, self.show.profile_at_hand("", model))
         said = ""
-        starter = STARTERS.get(model)
+        asked, starter = values, STARTERS.get(model)
         if starter is not None and starter.task != kind:
             better = next(each for each in STARTERS.values() if each.task == kind)
             model, said = better.id, words.MODEL_FOLLOWS.format(title=better.title)
         if preset is not None:
             profile = fit(self.services, model, dataset).profile
             values = values | preset_values(PRESETS[preset], profile)
-        updates = self.show.whole(dataset, model, values)
+        updates = self.show.whole(dataset, model, values, asked)
         return updates | {self.layout.notice: notice("info", said) if said else ""}
 
     def pick_method(self, dataset: str | None, _model: str | None, *controls: Any) -> Updates:

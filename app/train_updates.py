@@ -108,11 +108,15 @@ class TrainUpdates:
             return said
         return field.label + said.removeprefix(name)
 
-    def whole(self, dataset: str, model: str, values: Values) -> Updates:
+    def whole(
+        self, dataset: str, model: str, values: Values, asked: Values | None = None
+    ) -> Updates:
         """The whole form: model, its modules, every field, and what follows from them.
 
         Modules that this model does not have are passed over; without any left, the model's
-        usual ones are chosen. Raises ModelError where the model cannot be used.
+        usual ones are chosen. Fields that are in ``asked``, the form as it asked for this, are
+        given a value only where it is another one: a person may have typed meanwhile. Raises
+        ModelError where the model cannot be used.
         """
         try:
             profile = fit(self.services, model, dataset).profile
@@ -121,19 +125,20 @@ class TrainUpdates:
         known = known_modules(profile)
         chosen = [name for name in values.get(TARGETS) or () if name in known]
         values = {**values, TARGETS: chosen or list(profile.default_targets)}
+        new = {n: v for n, v in values.items() if asked is None or v != asked.get(n)}
         choices = counts_view.module_choices(profile)
         return {
             **self.datasets(dataset),
             **self.models(model),
-            **self.fields(values),
+            **self.fields(new),
             **self.shown(dataset, values),
-            self.layout.fields[TARGETS].control: gr.update(choices=choices, value=values[TARGETS]),
+            self.layout.fields[TARGETS].control: _choice(choices, TARGETS, new),
             self.layout.model_notice: muted(counts_view.model_sentence(profile)),
             **self.live(dataset, model, values),
-            **self._open_choices(dataset, model, values),
+            **self._open_choices(dataset, model, new),
         }
 
-    def _open_choices(self, dataset: str, model: str, values: Values) -> Updates:
+    def _open_choices(self, dataset: str, model: str, new: Values) -> Updates:
         """The data sets to test on and the model's adapters to go on from, as they are now."""
         tests = [
             (each.name, each.dataset_id)
@@ -149,9 +154,7 @@ class TrainUpdates:
             and (path := store.adapter_zip(job.id)) is not None
         ]
         return {
-            self.layout.fields[name].control: gr.update(
-                choices=[(words.NONE, ""), *choices], value=values.get(name) or ""
-            )
+            self.layout.fields[name].control: _choice([(words.NONE, ""), *choices], name, new)
             for name, choices in (("test_dataset", tests), ("start_from", starts))
         }
 
@@ -211,3 +214,10 @@ class TrainUpdates:
             *(drawn.box for drawn in layout.fields.values()),
             *(layout.saved, layout.restored, self.memory.form, self.memory.run, self.memory.tab),
         ]
+
+
+def _choice(choices: list[tuple[str, str]], name: str, new: Values) -> Any:
+    """Other choices, and the new value where there is one."""
+    if name not in new:
+        return gr.update(choices=choices)
+    return gr.update(choices=choices, value="" if new[name] is None else new[name])

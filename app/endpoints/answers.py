@@ -95,10 +95,12 @@ class AnswerEndpoints(Door):
         temperature, seed.
         """
         job = self._job(job_id)
-        data = file or text(dataset_id, "dataset_id")
-        if not data:
+        kept = text(dataset_id, "dataset_id")
+        if not file and not kept:
             raise DataError("Give a file, or the id of a kept data set.")
         chosen = FileOptions.parse(json_object(options, "options"))
+        # a path of the server is no data set
+        data = file or self.services.library.get(kept).dataset_id
         path, _ = answer_file(self.services, job, data, chosen, lambda _: None)
         return sendable_copy(path, answers_name(job, path))
 

@@ -25,26 +25,26 @@ class ModelEndpoints(Door):
             for model in catalog.list_models(self.services.home)
         ]
 
-    def count_parameters(
-        self, base_model: str, settings: Json | str = "", dataset_id: str = ""
-    ) -> Json:
+    def count_parameters(self, base_model: str, settings: Json | str = "") -> Json:
         """Exact counts of what a LoraConfig trains in a model.
 
-        With ``dataset_id`` the model has the head that those rows need: one output a label.
+        With ``dataset_id`` among the settings the model has the head that those rows need: one
+        output a label.
         """
-        lora = LoraConfig.parse(json_object(settings, "settings"))
+        given, dataset_id = _apart(settings)
+        lora = LoraConfig.parse(given)
         profile = self._profile(base_model, dataset_id)
         return count_parameters(profile, lora).model_dump(mode="json")
 
     def parameter_table(
-        self, base_model: str, settings: Json | str = "", name: str = "", dataset_id: str = ""
+        self, base_model: str, settings: Json | str = "", name: str = ""
     ) -> list[Json]:
         """Every tensor whose name has ``name`` in it: name, shape, dtype, trainable.
 
         With ``settings`` (a LoraConfig) as after injection; without, the model as it is. With
-        ``dataset_id`` the model has the head that those rows need.
+        ``dataset_id`` among the settings the model has the head that those rows need.
         """
-        given = json_object(settings, "settings")
+        given, dataset_id = _apart(settings)
         lora = LoraConfig.parse(given) if given else None
         rows = tensor_table(self._profile(base_model, dataset_id), lora)
         return [row._asdict() for row in rows if text(name, "name") in row.name]
@@ -55,3 +55,12 @@ class ModelEndpoints(Door):
         if kept:
             self.services.library.get(kept)
         return fit(self.services, model, kept).profile
+
+
+def _apart(settings: Json | str) -> tuple[Json, str]:
+    """A LoraConfig's values, and the data set named beside them.
+
+    Programs that speak HTTP send every argument, so a promised endpoint gets no further ones.
+    """
+    given = dict(json_object(settings, "settings"))
+    return given, given.pop("dataset_id", "")

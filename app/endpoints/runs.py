@@ -42,15 +42,14 @@ def listed_job_row(job: Job) -> Json:
 class RunEndpoints(Door):
     """One method an endpoint; the names of methods and arguments are promises."""
 
-    def start_training(
-        self, dataset_id: str, base_model: str, settings: Json | str = "", name: str = ""
-    ) -> int:
+    def start_training(self, dataset_id: str, base_model: str, settings: Json | str = "") -> int:
         """Put a run into the queue; ``settings`` is any part of a TrainConfig. Gives the job id.
 
-        Settings saved from another run may name a model and data: the arguments count. A run
-        without a ``name`` is called as its data set.
+        Settings saved from another run may name a model and data: the arguments count. The run's
+        ``name`` may stand among them; without one it is called as its data set.
         """
-        values = json_object(settings, "settings")
+        values = dict(json_object(settings, "settings"))
+        name = values.pop("name", "")
         config = TrainConfig.parse(values | {"base_model": base_model, "dataset": dataset_id})
         return start_training(self.services, config, text(name, "name")).id
 

@@ -63,12 +63,14 @@ def test_counts_are_for_the_labels_of_the_data(client: Client, tmp_path: Path) -
         "cross": 4, "glad": 4, "sad": 4,
     }  # fmt: skip
     two = call(client, "/count_parameters", model, {"r": 8})
-    three = call(client, "/count_parameters", model, {"r": 8}, dataset_id)
+    three = call(client, "/count_parameters", model, {"r": 8, "dataset_id": dataset_id})
     assert three["trainable"] - two["trainable"] == 384 + 1, "one more output"
-    [head] = call(client, "/parameter_table", model, "", "classifier.weight", dataset_id)
+    [head] = call(
+        client, "/parameter_table", model, {"dataset_id": dataset_id}, "classifier.weight"
+    )
     assert head["shape"] == [3, 384]
     with pytest.raises(AppError, match="There is no data set"):
-        call(client, "/count_parameters", model, "", "0123456789abcdef")
+        call(client, "/count_parameters", model, {"dataset_id": "0123456789abcdef"})
 
 
 def test_a_runs_log_and_chart(client: Client, served_home: Path, table: Path) -> None:

@@ -172,6 +172,11 @@ def test_choosing_a_model_offers_its_modules(
     assert "134,515,008" in done[layout.model_notice]
     assert "211 modules" in done[layout.model_notice]
     assert ("SmolLM2 135M Instruct (answers)", STARTER) in done[layout.model]["choices"]
+    others = {drawn.control for name, drawn in layout.fields.items() if name != TARGETS}
+    changed = [done[control] for control in others & done.keys()]
+    assert all(isinstance(update, dict) and "value" not in update for update in changed), (
+        "what was typed while it was looked at stays"
+    )
 
 
 def test_labelled_texts_are_shown_and_choose_their_model(
