@@ -253,7 +253,7 @@ def test_text_must_be_text(client: Client, job_id: int) -> None:
         ("/set_roles", 5, {"text": "question"}),
         ("/count_parameters", 5),
         ("/parameter_table", "smollm2-135m-instruct", "", 5),
-        ("/count_parameters", "smollm2-135m-instruct", "", 5),
+        ("/count_parameters", "smollm2-135m-instruct", {"dataset_id": 5}),
         ("/preview_dataset", 5),
         ("/delete_dataset", "a\0b"),
         ("/compare", job_id, ["x"]),

@@ -94,7 +94,7 @@ def test_a_runs_log_and_chart(client: Client, served_home: Path, table: Path) ->
 def test_what_a_run_needs_is_not_deleted(client: Client, tmp_path: Path, served_home: Path) -> None:
     rows = "\n".join(f"What is {i}?,It is {i}." for i in range(20))
     dataset_id = add(client, tmp_path / "needed.csv", f"question,answer\n{rows}")
-    job_id = call(client, "/start_training", dataset_id, STARTER, "", "Needs it")
+    job_id = call(client, "/start_training", dataset_id, STARTER, {"name": "Needs it"})
     with pytest.raises(AppError, match="“Needs it”"):
         call(client, "/delete_dataset", dataset_id)
     folder = finish(served_home, job_id).parent

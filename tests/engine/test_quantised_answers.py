@@ -224,7 +224,7 @@ def test_classifiers_judge_from_the_base_as_it_was_trained_on(
     whole = Judge(folder, head, CPU).probabilities(questions)
     for found, own, other in zip(events[-1]["probabilities"], expected, whole, strict=True):
         assert found == pytest.approx(own)
-        assert found != pytest.approx(other, rel=1e-5)
+        assert found != pytest.approx(other, rel=1e-6)
     found = compare(path, question["text"], SHORT, home=tmp_path, device="cpu")
     assert list(found["adapted"].values()) == pytest.approx(expected[1])
     copy = Path(shutil.copytree(path, tmp_path / "copy"))

@@ -86,8 +86,8 @@ def test_out_of_memory_is_told_with_cheaper_settings(store, what):
         done = ended(store, job.id)
     assert done.error == (
         "The machine ran out of memory: try batch size 3 instead of 6 (with gradient "
-        "accumulation 2 it learns the same), maximum length 256 instead of 512, rank r 4 "
-        "instead of 8 or a smaller base model."
+        "accumulation 2 it learns the same), gradient checkpointing, maximum length 256 instead "
+        "of 512, rank r 4 instead of 8, a base in 4 bits or a smaller base model."
     )
 
 
