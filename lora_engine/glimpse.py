@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from lora_engine.data.nouns import Sample
+from lora_engine.errors import DataError
 from lora_engine.fast.attention import without_packing
 from lora_engine.generate import Decoding, Row, Speaker
 from lora_engine.prepare import Work
@@ -28,35 +30,33 @@ def glimpse(model: Any, work: Work, count: int, tell: Callable[[str], None]) -> 
     if work.task.name != "chat" or not count:
         return []
     found = work.validation.said(range(count))
+    speaker = Speaker(model, work.words.tokenizer)
     asked = [
-        (found[place].line, *split)
+        one
         for place in sorted(found)
-        if (split := _last_answer(found[place]))
+        if (one := _asked(found[place], speaker, work.words.max_length))
     ]
     if not asked:
         return []
     tell(f"Asking {len(asked)} held-out question{'s' if len(asked) > 1 else ''}")
     was_training = model.training
     model.eval()
+    until = time.monotonic() + LONGEST_WAIT
     with without_packing(model):
-        speaker = Speaker(model, work.words.tokenizer)
-        rows = [Row(speaker.prompt_ids(before)) for _, before, _ in asked]
-        until = time.monotonic() + LONGEST_WAIT
         answers = speaker.answer(
-            rows,
+            [one.row for one in asked],
             Decoding(max_new_tokens=LONGEST_ANSWER),
             should_stop=lambda: time.monotonic() > until,
         )
     model.train(was_training)
-    cut = [stopped or answers.stopped for stopped in answers.cut]
     return [
         {
-            "line": line,
-            "question": before[-1]["content"][:LONGEST_SHOWN],
-            "expected": expected[:LONGEST_SHOWN],
-            "answer": text + ("…" if more else ""),
+            "line": one.line,
+            "question": one.question[:LONGEST_SHOWN],
+            "expected": one.expected[:LONGEST_SHOWN],
+            "answer": text + ("…" if cut or answers.stopped else ""),
         }
-        for (line, before, expected), text, more in zip(asked, answers.texts, cut, strict=True)
+        for one, text, cut in zip(asked, answers.texts, answers.cut, strict=True)
     ]
 
 
@@ -69,9 +69,26 @@ def side_by_side(before: Glimpse, after: Glimpse) -> Glimpse:
     ]
 
 
-def _last_answer(sample: Sample) -> tuple[list[dict[str, str]], str] | None:
-    """The turns before a conversation's last answer, and that answer."""
+@dataclass(frozen=True)
+class _Asked:
+    line: int
+    question: str
+    expected: str
+    row: Row
+
+
+def _asked(sample: Sample, speaker: Speaker, longest: int) -> _Asked | None:
+    """What a conversation's last answer answers; None where the model does not take that by
+    itself, or where it is longer than any row that is trained on."""
     turns = [{"role": turn.role, "content": turn.content} for turn in sample.messages]
     while turns and turns[-1]["role"] != "assistant":
         turns.pop()
-    return (turns[:-1], turns[-1]["content"]) if len(turns) > 1 else None
+    if len(turns) < 2:
+        return None
+    try:
+        ids = speaker.prompt_ids(turns[:-1])
+    except DataError:
+        return None
+    if len(ids) > longest:
+        return None
+    return _Asked(sample.line, turns[-2]["content"], turns[-1]["content"], Row(ids))

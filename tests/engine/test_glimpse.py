@@ -1,5 +1,6 @@
 """Answers to held-out questions before and after a run."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,22 @@ def test_a_slow_model_is_not_waited_for(run: Runs, monkeypatch: pytest.MonkeyPat
 
 def test_without_held_out_rows_nothing_is_asked(run: Runs) -> None:
     assert "samples" not in run("out", sample_answers=3, validation_share=0).metrics
+
+
+def test_a_question_that_is_longer_than_any_row_is_not_asked(run: Runs, tmp_path: Path) -> None:
+    """Only its beginning was trained on; whole, it may need any amount of memory."""
+
+    def chat(number: int, last: str) -> str:
+        said = ("user", f"who is {number}"), ("assistant", "the sea"), ("user", last)
+        turns = [{"role": role, "content": text} for role, text in (*said, ("assistant", "no"))]
+        return json.dumps({"messages": turns})
+
+    rows = [chat(n, "what burns") for n in range(6)]
+    rows += [chat(n, "the light " * 60) for n in range(6, 12)]
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    asked = {"dataset": str(path), "sample_answers": 20, "validation_share": 0.5, "max_steps": 1}
+    metrics = run("out", **asked).metrics
+    assert metrics["rows_cut"] == 6
+    assert 0 < len(metrics["samples"]) < metrics["validation_rows"]
+    assert {sample["question"] for sample in metrics["samples"]} == {"what burns"}
