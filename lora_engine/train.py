@@ -156,8 +156,8 @@ def train(
         model.train()
 
     def is_over() -> bool:
-        patience = config.early_stopping_patience
-        return state.step >= plan.total_steps or gets_no_better(state.eval_losses, patience)
+        looks = config.early_stopping_patience
+        return state.step >= plan.total_steps or gets_no_better(state.eval_losses, looks)
 
     def ask() -> Glimpse:
         count = config.sample_answers
@@ -202,7 +202,7 @@ def train(
 
     def leave(scores: dict[str, Any], kept_step: int) -> TrainResult:
         metrics = collect_metrics(model, counts, work, state, plan, place) | scores
-        metrics |= told_end(state, plan, kept_step, is_over())
+        metrics |= told_end(state, plan, kept_step, over=is_over() and not stopped)
         written = write_adapter(model, out_dir, config, profile, work, metrics)
         return TrainResult(written, metrics, stopped or patience.ran_out)
 
