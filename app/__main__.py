@@ -61,6 +61,7 @@ def _serve(home: Path, host: str, port: int) -> int:
     from app.main import build_page, launch_options
     from app.services import Services
     from app.sweeping import sweep
+    from jobs.devices import machine
     from lora_engine.errors import WorkbenchError
 
     try:
@@ -83,6 +84,7 @@ def _serve(home: Path, host: str, port: int) -> int:
         )
         print(f"LoRA Workbench: http://{host}:{port}", flush=True)  # noqa: T201
         sweep(services)
+        machine()  # asks a graphics driver, for which the first count must not wait
         while not ended.wait(0.5):  # a plain wait would not see Ctrl-C on Windows
             pass
     finally:

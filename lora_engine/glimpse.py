@@ -19,12 +19,12 @@ LONGEST_SHOWN = 1000
 """Characters of a question or an expected answer."""
 
 Glimpse = list[dict[str, Any]]
-"""``{"line", "question", "expected", "answer"}`` of each row, as JSON values."""
+"""``line``, ``question``, ``expected`` and an answer by its name, of each row, as JSON values."""
 
 
-def glimpse(model: Any, work: Work, count: int, tell: Callable[[str], None]) -> Glimpse:
+def glimpse(model: Any, work: Work, count: int, tell: Callable[[str], None], name: str) -> Glimpse:
     """Greedy answers of ``model`` as it is to the first ``count`` held-out conversations; none for
-    other tasks than chat, or where no rows are held out.
+    other tasks than chat, or where no rows are held out. ``name`` is what an answer is called.
     """
     count = min(count, len(work.validation))
     if work.task.name != "chat" or not count:
@@ -54,18 +54,9 @@ def glimpse(model: Any, work: Work, count: int, tell: Callable[[str], None]) -> 
             "line": one.line,
             "question": one.question[:LONGEST_SHOWN],
             "expected": one.expected[:LONGEST_SHOWN],
-            "answer": text + ("…" if cut or answers.stopped else ""),
+            name: text + ("…" if cut or answers.stopped else ""),
         }
         for one, text, cut in zip(asked, answers.texts, answers.cut, strict=True)
-    ]
-
-
-def side_by_side(before: Glimpse, after: Glimpse) -> Glimpse:
-    """The same questions with ``before`` and ``after`` in place of ``answer``."""
-    return [
-        {**{k: v for k, v in one.items() if k != "answer"}, "before": one["answer"]}
-        | {"after": other["answer"]}
-        for one, other in zip(before, after, strict=False)
     ]
 
 

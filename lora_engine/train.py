@@ -20,7 +20,7 @@ from lora_engine.errors import DivergedError
 from lora_engine.evaluate import measure
 from lora_engine.extras import check_extras
 from lora_engine.fast.onednn import quicken
-from lora_engine.glimpse import Glimpse, glimpse, side_by_side
+from lora_engine.glimpse import Glimpse, glimpse
 from lora_engine.lora.inject import inject
 from lora_engine.lora.starts import finish_start
 from lora_engine.loss import backward, mean_loss
@@ -159,14 +159,14 @@ def train(
         looks = config.early_stopping_patience
         return state.step >= plan.total_steps or gets_no_better(state.eval_losses, looks)
 
-    def ask() -> Glimpse:
+    def ask(name: str) -> Glimpse:
         count = config.sample_answers
-        return glimpse(model, work, count, lambda message: tell("evaluating", message))
+        return glimpse(model, work, count, lambda message: tell("evaluating", message), name)
 
     if not state.eval_losses:
         evaluate()
     if not state.step and not state.answers_before:
-        state.answers_before = ask()
+        state.answers_before = ask("before")
     evaluate_every = evaluates_every(plan.total_steps)
     saved_at = time.monotonic()
     stopped = False
@@ -223,5 +223,6 @@ def train(
         kept = lowest
     scores: dict[str, Any] = measure(model, path, work, tell_measuring)
     if state.answers_before and not patience.ran_out:
-        scores["samples"] = side_by_side(state.answers_before, ask())
+        both = zip(state.answers_before, ask("after"), strict=False)  # a look may lose no run
+        scores["samples"] = [before | after for before, after in both]
     return leave(scores, kept)

@@ -29,6 +29,7 @@ def add_endpoints(services: Services) -> None:
     at_once: Sequence[Method] = (
         *(doors.add_sample_dataset, doors.list_datasets, doors.preview_dataset, doors.set_roles),
         *(doors.delete_dataset, doors.list_models, doors.count_parameters, doors.parameter_table),
+        doors.estimate_run,
         *(doors.start_training, doors.continue_training, doors.job, doors.list_jobs),
         *(doors.job_progress, doors.job_log, doors.cancel_job, doors.resume_job, doors.delete_job),
     )

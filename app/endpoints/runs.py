@@ -5,11 +5,16 @@ from dataclasses import asdict
 from app import keeping
 from app.downloads import zip_name
 from app.endpoints.arguments import Door, Json, job_number, json_object, text, whole_number
+from app.fitting import fit
 from app.starting import further, start_training
+from app.train_form import estimate, pieces
 from app.uploads import sendable_copy
+from jobs.devices import machine
 from jobs.job import Job
 from lora_engine.config import TrainConfig
+from lora_engine.counts import count_parameters
 from lora_engine.errors import AdapterError
+from lora_engine.needs import memory_needed
 
 MOST_LINES = 10_000
 
@@ -52,6 +57,24 @@ class RunEndpoints(Door):
         name = values.pop("name", "")
         config = TrainConfig.parse(values | {"base_model": base_model, "dataset": dataset_id})
         return start_training(self.services, config, text(name, "name")).id
+
+    def estimate_run(self, dataset_id: str, base_model: str, settings: Json | str = "") -> Json:
+        """How long such a run would be, and the memory that it needs before any row, in bytes.
+
+        ``machine_memory`` is what this machine has: of its largest graphics card, or of all.
+        """
+        values = dict(json_object(settings, "settings"))
+        values.pop("name", "")
+        config = TrainConfig.parse(values | {"base_model": base_model, "dataset": dataset_id})
+        dataset = self.services.library.get(config.dataset)
+        profile = fit(self.services, config.base_model, config.dataset, config.task).profile
+        trained = count_parameters(profile, config.lora).trainable
+        here = machine()
+        return {
+            **asdict(estimate(config, pieces(config, dataset))),
+            "memory": memory_needed(profile, trained, config, fast_bf16=here.fast_bf16),
+            "machine_memory": here.memory,
+        }
 
     def continue_training(
         self, job_id: int, dataset_id: str = "", settings: Json | str = "", name: str = ""

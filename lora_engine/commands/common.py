@@ -6,11 +6,14 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.catalog import DEFAULT_HOME
 from lora_engine.finite import finite
 from lora_engine.progress import Progress
+
+if TYPE_CHECKING:
+    from lora_engine.generate import Decoding
 
 Run = Callable[[argparse.Namespace], None]
 NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)
@@ -83,6 +86,14 @@ def takes_decoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the drawing; the same for all answers"
     )
+
+
+def decoding_of(options: argparse.Namespace) -> "Decoding":
+    """What ``takes_decoding`` was given; raises SettingsError."""
+    from lora_engine.generate import Decoding
+
+    names = ("max_new_tokens", "temperature", "seed")
+    return Decoding.parse({name: getattr(options, name) for name in names})
 
 
 def takes_4bit(parser: argparse.ArgumentParser, otherwise: str) -> None:

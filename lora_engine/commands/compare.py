@@ -4,6 +4,7 @@ import argparse
 
 from lora_engine.commands.common import (
     Parsers,
+    decoding_of,
     gives_json,
     say,
     say_json,
@@ -42,19 +43,11 @@ def add(parsers: Parsers) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from lora_engine.compare import compare
-    from lora_engine.generate import Decoding
 
-    decoding = Decoding.parse(
-        {
-            "max_new_tokens": options.max_new_tokens,
-            "temperature": options.temperature,
-            "seed": options.seed,
-        }
-    )
     answers = compare(
         options.adapter,
         options.prompt,
-        decoding,
+        decoding_of(options),
         home=options.data_dir,
         base_model=options.base_model,
         strength=options.strength,

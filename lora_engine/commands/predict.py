@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lora_engine.commands.common import (
     Parsers,
+    decoding_of,
     gives_json,
     say,
     say_json,
@@ -54,17 +55,10 @@ def add(parsers: Parsers) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from lora_engine.generate import Decoding
     from lora_engine.predict import Order, predict
 
-    decoding = Decoding.parse(
-        {
-            "max_new_tokens": options.max_new_tokens,
-            "temperature": options.temperature,
-            "seed": options.seed,
-        }
-    )
-    order = Order(options.data, options.out, decoding, options.limit, options.with_base)
+    how = options.limit, options.with_base
+    order = Order(options.data, options.out, decoding_of(options), *how)
     found = predict(
         options.adapter,
         order,

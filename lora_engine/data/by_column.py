@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from lora_engine.data.conversation import is_turn
+
 Rows = list[dict[str, Any]]
 
 
@@ -33,10 +35,6 @@ def _cells(column: Any) -> dict[int, Any]:
     """The values of a column by the number of their row; empty where it is no column."""
     if isinstance(column, dict) and all(key.isdecimal() for key in column):
         return {int(key): cell for key, cell in column.items()}
-    if isinstance(column, list) and not any(_is_turn(cell) for cell in column):
+    if isinstance(column, list) and not any(is_turn(cell) for cell in column):
         return dict(enumerate(column))
     return {}
-
-
-def _is_turn(value: Any) -> bool:
-    return isinstance(value, dict) and bool({"role", "from"} & value.keys())

@@ -37,9 +37,12 @@ def is_conversation(cell: str) -> bool:
         turns = _list_of_turns(_parse(cell))
     except BadRowError:
         return False
-    return bool(turns) and all(
-        isinstance(turn, dict) and bool({"role", "from"} & turn.keys()) for turn in turns
-    )
+    return bool(turns) and all(map(is_turn, turns))
+
+
+def is_turn(value: Any) -> bool:
+    """Whether a JSON value is what somebody says in a conversation."""
+    return isinstance(value, dict) and bool({"role", "from"} & value.keys())
 
 
 def read_conversation(cell: str) -> Turns:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from lora_engine.data.by_column import rows_by_column
 from lora_engine.data.charset import HALF_CHARACTERS, has_half_characters
+from lora_engine.data.conversation import is_turn
 from lora_engine.data.lines import READ_ERROR, Lines, Row, empty_lines
 from lora_engine.data.nouns import ProblemKind
 from lora_engine.errors import DataError
@@ -123,7 +124,7 @@ def _place_of_rows(value: Any, raw: str) -> int | None:
         for name, part in (value.items() if isinstance(value, dict) else ())
         if isinstance(part, list) and part and all(isinstance(row, dict) for row in part)
     ]
-    if len(lists) != 1 or {"role", "from"} & lists[0][1][0].keys():
+    if len(lists) != 1 or is_turn(lists[0][1][0]):
         return None
     name, rows = lists[0]
     key = re.compile(re.escape(json.dumps(name, ensure_ascii=False)) + r"\s*:\s*")

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from gradio_client import Client
 
+from app.services import Services
 from tests.app.serving import running_page
 
 ROWS = 40
@@ -14,6 +15,15 @@ def make_table(path: Path, rows: int = ROWS) -> Path:
     lines = ["question,answer"] + [f"What is {i}?,It is {i} and no more." for i in range(rows)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    """A data folder of the test's own."""
+    opened = Services.open(tmp_path / "home")
+    yield opened
+    opened.close()
+    opened.store.close()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ ENDPOINTS = {
     "/list_models": [],
     "/count_parameters": ["base_model", "settings"],
     "/parameter_table": ["base_model", "settings", "name"],
+    "/estimate_run": ["dataset_id", "base_model", "settings"],
     "/start_training": ["dataset_id", "base_model", "settings"],
     "/continue_training": ["job_id", "dataset_id", "settings", "name"],
     "/job": ["job_id"],

@@ -103,3 +103,15 @@ def test_what_a_run_needs_is_not_deleted(client: Client, tmp_path: Path, served_
     with pytest.raises(AppError, match=f"There is no run {job_id}"):
         call(client, "/job", job_id)
     call(client, "/delete_dataset", dataset_id)
+
+
+def test_a_run_is_estimated_before_it_is_started(client: Client, tmp_path: Path) -> None:
+    rows = "\n".join(f"What is {i}?,It is {i}." for i in range(20))
+    dataset_id = add(client, tmp_path / "estimated.csv", f"question,answer\n{rows}")
+    asked = {"epochs": 2, "batch_size": 6, "precision": "fp32", "name": "None yet"}
+    seen = call(client, "/estimate_run", dataset_id, STARTER, asked)
+    assert (seen["train_rows"], seen["validation_rows"], seen["updates"]) == (18, 2, 6)
+    assert seen["memory"] == 4 * 134_515_008 + 16 * 460_800
+    assert seen["machine_memory"] > 10**9
+    with pytest.raises(AppError, match="There is no data set"):
+        call(client, "/estimate_run", "0123456789abcdef", STARTER)

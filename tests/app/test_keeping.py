@@ -1,6 +1,5 @@
 """What is deleted or gone on with must not be in use, and leaves nothing old behind."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,6 @@ from lora_engine.config import TrainConfig
 from lora_engine.data.library import Dataset
 from lora_engine.errors import DataError
 from tests.app.conftest import make_table
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    opened = Services.open(tmp_path / "home")
-    yield opened
-    opened.close()
-    opened.store.close()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_training_goes_on_from_what_a_start_of_its_own_has_made(tmp_path: Path) 
 
 @pytest.mark.parametrize("method", ["lora", "freeze", "full"])
 def test_an_adapter_to_start_from_is_checked_before_the_run_waits(
-    method: str, tmp_path: Path
+    method: str, services: Services, tmp_path: Path
 ) -> None:
     profile = profile_model(tiny.llama(), "x")
     lora = {"method": method, "r": 4, "freeze_trainable_layers": 1}
@@ -43,19 +43,14 @@ def test_an_adapter_to_start_from_is_checked_before_the_run_waits(
 
     same = asked()
     assert make_config(form_values(same), "x", "d").start_from == str(path), "the form keeps it"
-    services = Services.open(tmp_path / "home")
-    try:
+    check_here(services, same, profile)
+    check_here(services, asked(r=8), None)  # a model that was not looked at yet
+    other = asked(r=8) if method == "lora" else asked(method="lora", **targets)
+    with pytest.raises(SettingsError, match="was made with") as refusal:
+        check_here(services, other, profile)
+    assert refusal.value.field == "start_from"
+    (path / "adapter_config.json").unlink(missing_ok=True)
+    (path / "train_config.json").unlink(missing_ok=True)
+    with pytest.raises(SettingsError) as refusal:
         check_here(services, same, profile)
-        check_here(services, asked(r=8), None)  # a model that was not looked at yet
-        other = asked(r=8) if method == "lora" else asked(method="lora", **targets)
-        with pytest.raises(SettingsError, match="was made with") as refusal:
-            check_here(services, other, profile)
-        assert refusal.value.field == "start_from"
-        (path / "adapter_config.json").unlink(missing_ok=True)
-        (path / "train_config.json").unlink(missing_ok=True)
-        with pytest.raises(SettingsError) as refusal:
-            check_here(services, same, profile)
-        assert refusal.value.field == "start_from"
-    finally:
-        services.close()
-        services.store.close()
+    assert refusal.value.field == "start_from"

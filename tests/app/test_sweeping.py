@@ -1,10 +1,7 @@
 """What is removed from the data folder at the start of the page, and what is not."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from app.services import Services
 from app.sweeping import ABANDONED_SECONDS, sweep
@@ -13,14 +10,6 @@ from lora_engine.config import TrainConfig
 
 TRAINING = {"checkpoint", "tokens", "test-tokens", "adapter"}
 KEPT = {"adapter.zip", "gguf.zip", "merged", "log.txt"}
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    opened = Services.open(tmp_path / "home")
-    yield opened
-    opened.close()
-    opened.store.close()
 
 
 def taken(services: Services) -> Job:

@@ -16,6 +16,7 @@ from tests.data.workbooks import (
     FIRST_SHEET,
     QUESTIONS,
     Sheets,
+    damaged,
     make_workbook,
     read,
     sheet_xml,
@@ -122,9 +123,7 @@ def test_a_damaged_byte_never_raises_anything_but_a_sentence(
     path = tmp_path_factory.getbasetemp() / "damaged.xlsx"
     if not BOOK:
         BOOK.append(make_workbook(path, {"A": [*QUESTIONS, [1, True]]}).read_bytes())
-    data = bytearray(BOOK[0])
-    data[min(len(data) - 1, int(place * len(data)))] = byte
-    path.write_bytes(bytes(data[: int(place * len(data))] if cut else data))
+    path.write_bytes(damaged(BOOK[0], place, byte, cut=cut))
     try:
         source, rows = read(path)
     except DataError as error:

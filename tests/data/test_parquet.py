@@ -15,6 +15,7 @@ from lora_engine.data import Library
 from lora_engine.data.lines import Row, Source
 from lora_engine.data.read import open_source
 from lora_engine.errors import DataError
+from tests.data.workbooks import damaged
 
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -157,9 +158,7 @@ def test_a_damaged_byte_never_raises_anything_but_a_sentence(
     if not FILE:
         columns = {"text": ["a", "b"], "messages": [TURNS, TURNS], "time": pa.nulls(2)}
         FILE.append(make_parquet(path, columns).read_bytes())
-    data = bytearray(FILE[0])
-    data[min(len(data) - 1, int(place * len(data)))] = byte
-    path.write_bytes(bytes(data[: int(place * len(data))] if cut else data))
+    path.write_bytes(damaged(FILE[0], place, byte, cut=cut))
     try:
         source, rows = read(path)
     except DataError as error:

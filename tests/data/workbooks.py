@@ -48,3 +48,10 @@ def with_part(path: Path, name: str, text: str) -> Path:
 def sheet_xml(rows: str, before: str = "", after: str = "") -> str:
     """The text of a sheet's part."""
     return f'<worksheet xmlns="{MAIN}">{before}<sheetData>{rows}</sheetData>{after}</worksheet>'
+
+
+def damaged(whole: bytes, place: float, byte: int, *, cut: bool) -> bytes:
+    """A file with another byte at ``place`` (0 to 1), or that ends there."""
+    data = bytearray(whole)
+    data[min(len(data) - 1, int(place * len(data)))] = byte
+    return bytes(data[: int(place * len(data))] if cut else data)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests import tiny
+from tests.engine.runs import Runs
 
 QUESTIONS = [
     ("what is the sea", "the light burns"),
@@ -50,3 +51,9 @@ def two_cores() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def run(model_folder: Path, data_file: Path, home: Path, tmp_path: Path) -> Runs:
+    """Starts runs that share a model, a data file and a data folder."""
+    return Runs(model_folder, data_file, home, tmp_path)

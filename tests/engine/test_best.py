@@ -12,7 +12,7 @@ from lora_engine.best import best_of, gets_no_better, load_best, save_best
 from lora_engine.config import TrainConfig
 from lora_engine.errors import SettingsError
 from tests import tiny
-from tests.engine.test_train import Runs, assert_equal
+from tests.engine.runs import Runs, assert_equal
 
 LOSSES = (5.0, 4.0, 3.0, 2.0, 2.5, 2.5, 2.6, 2.7, 2.8, 2.9, 3.0, 3.1, 3.2)
 """Before the first update, and after each of twelve: lowest after the third."""
@@ -20,22 +20,15 @@ STEADY = {"schedule": "constant", "warmup_ratio": 0, "load_best_model_at_end": T
 
 
 @pytest.fixture
-def run(
-    model_folder: Path,
-    data_file: Path,
-    home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Runs:
+def run(run: Runs, monkeypatch: pytest.MonkeyPatch) -> Runs:
     """Runs of twelve updates whose validation loss is always the same, whatever is learned."""
-    runs = Runs(model_folder, data_file, home, tmp_path)
 
     def scripted(_path: object, updates: Iterator[object]) -> float:
         list(updates)
-        return LOSSES[runs.reports[-1].step]
+        return LOSSES[run.reports[-1].step]
 
     monkeypatch.setattr(training, "mean_loss", scripted)
-    return runs
+    return run
 
 
 def tensors(tmp_path: Path, name: str) -> dict[str, torch.Tensor]:

@@ -9,21 +9,16 @@ import torch
 from lora_engine import adapter as adapter_files
 from lora_engine import glimpse
 from lora_engine.generate import Decoding, Row, Speaker
-from tests.engine.test_train import Runs, assert_equal
+from tests.engine.runs import Runs, assert_equal
 
 ASKED = {"sample_answers": 2, "validation_share": 0.3}
 
 
 @pytest.fixture
-def run(
-    model_folder: Path,
-    data_file: Path,
-    home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Runs:
-    monkeypatch.setattr(glimpse, "LONGEST_WAIT", 3600.0)  # however busy this machine is
-    return Runs(model_folder, data_file, home, tmp_path)
+def run(run: Runs, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    """Runs that wait for their answers, however busy this machine is."""
+    monkeypatch.setattr(glimpse, "LONGEST_WAIT", 3600.0)
+    return run
 
 
 def answer(folder: Path, question: str, adapter: Path | None = None) -> str:

@@ -16,28 +16,15 @@ from lora_engine.counts import count_parameters
 from lora_engine.errors import SettingsError
 from lora_engine.inspection import build_profile, profile_model
 from lora_engine.lora.inject import adapted, inject
-from lora_engine.lora.layers import LoRALayer
-from lora_engine.lora.paths import LowRank
-from lora_engine.lora.starts import start_of
 from lora_engine.lora.starts.loftq import start_from_what_was_lost
-from lora_engine.lora.variants import variant_of
 from lora_engine.loss import PaddedPath, mean_loss
 from lora_engine.model import load_base
-from lora_engine.noise import add_embedding_noise
-from lora_engine.optimizer import make_optimizer
-from lora_engine.optimizers.galore import GaLoreAdamW
 from lora_engine.quantization import base_memory_mb, dequantized
 from tests import tiny
-from tests.engine.adapters import make
-from tests.engine.test_train import Runs
+from tests.engine.runs import Runs
 
 CPU = torch.device("cpu")
 bitsandbytes = pytest.importorskip("bitsandbytes")
-
-
-@pytest.fixture
-def run(model_folder: Path, data_file: Path, home: Path, tmp_path: Path) -> Runs:
-    return Runs(model_folder, data_file, home, tmp_path)
 
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -141,157 +128,6 @@ def test_checkpointing_gives_the_same_gradients() -> None:
         gradients.append([t.grad for t in adapter.trained_tensors(model).values()])
     for ours, theirs in zip(*gradients, strict=True):
         assert torch.equal(ours, theirs)
-
-
-def test_noise_is_of_the_papers_size_and_in_training_only() -> None:
-    model = tiny.llama()
-    ids = torch.arange(32)[None]
-    clean = model.get_input_embeddings()(ids)
-    add_embedding_noise(model, 5.0)
-    assert torch.equal(model.get_input_embeddings()(ids), clean)
-    model.train()
-    noise = (model.get_input_embeddings()(ids) - clean).detach()
-    size = 5 / (32 * 64) ** 0.5
-    assert noise.abs().max() <= size * 1.001
-    assert noise.std() == pytest.approx(size / 3**0.5, rel=0.1)
-
-
-def test_both_sides_of_an_encoder_decoder_get_noise() -> None:
-    model = tiny.t5()
-    ids = torch.arange(9)[None]
-    inputs = {"input_ids": ids, "decoder_input_ids": ids}
-    clean = model(**inputs)
-    add_embedding_noise(model, 5.0)
-    assert torch.equal(model(**inputs).logits, clean.logits)
-    model.train()  # without dropout
-    noisy = model(**inputs)
-    assert not torch.equal(noisy.encoder_last_hidden_state, clean.encoder_last_hidden_state)
-    again = model(encoder_outputs=(clean.encoder_last_hidden_state,), decoder_input_ids=ids)
-    assert not torch.equal(again.logits, clean.logits)
-
-
-def test_a_small_change_of_doras_magnitude_outlives_bf16() -> None:
-    torch.manual_seed(0)
-    model = torch.nn.ModuleDict({"one": torch.nn.Linear(64, 64, bias=False)}).bfloat16()
-    layer = LoRALayer(
-        model["one"], LowRank(model["one"], 4, 1.0, 0.0), variant_of(LoraConfig(use_dora=True)),
-        start_of("kaiming"),
-    )  # fmt: skip
-    x = torch.randn(512, 64).bfloat16()
-    base = model["one"](x).float()
-    with torch.no_grad():
-        layer.lora_magnitude_vector *= 1.006
-        change = layer(x).float() - base
-        share = float((change * base).sum() / base.square().sum())
-    assert share == pytest.approx(0.006, rel=0.1)  # and not 0.0078
-
-
-def test_pissa_leaves_an_embedding_to_its_usual_start(tmp_path: Path) -> None:
-    settings = {"init_lora_weights": "pissa", "target_modules": ["embed_tokens", "q_proj"]}
-    lora = LoraConfig.parse({"r": 4, "lora_dropout": 0, **settings})
-    model = tiny.untied()
-    ids = torch.arange(9)[None]
-    expected = model(ids).logits
-    inject(model, lora, profile_model(tiny.untied(), "x"))
-    torch.testing.assert_close(model(ids).logits, expected, atol=1e-4, rtol=0)
-    trained = tiny.untied()
-    path = make(tmp_path / "a", trained, **settings)
-    again = tiny.untied()
-    adapter.attach(again, adapter.read(path))
-    torch.testing.assert_close(again(ids).logits, trained(ids).logits, atol=1e-4, rtol=0)
-    assert (again(ids).logits - expected).abs().max() > 0.01
-
-
-def test_galores_state_is_not_rounded_to_the_weights_format() -> None:
-    torch.manual_seed(0)
-    first = torch.nn.Parameter(torch.randn(32, 48).bfloat16())
-    second = torch.nn.Parameter(first.detach().clone())
-
-    def step(weight: torch.nn.Parameter, optimizer: GaLoreAdamW) -> None:
-        weight.grad = torch.sin(torch.arange(weight.numel())).view_as(weight).bfloat16()
-        optimizer.step()
-
-    one = GaLoreAdamW([first], lr=0.01, rank=4)
-    step(first, one)
-    second.data.copy_(first)
-    two = GaLoreAdamW([second], lr=0.01, rank=4)
-    two.load_state_dict(one.state_dict())
-    for weight, optimizer in ((first, one), (second, two)):
-        step(weight, optimizer)
-    assert torch.equal(first, second)
-    assert two.state[second]["basis"].dtype == torch.float32
-
-
-def test_label_smoothing_is_the_fields_definition() -> None:
-    model = tiny.llama()
-    ids = torch.arange(20).tolist()
-    path = PaddedPath(model, 0, 1, CPU, label_smoothing=0.2)
-    rows = [{"input_ids": ids, "labels": ids}]
-    plain = path.loss_sum(rows)
-    model.train()
-    smooth = path.loss_sum(rows)
-    log_p = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
-    uniform = -log_p.mean(-1).sum()
-    torch.testing.assert_close(smooth, 0.8 * plain + 0.2 * uniform)
-
-
-def test_galore_keeps_less_than_adamw_and_falls_as_a_low_rank_step() -> None:
-    torch.manual_seed(0)
-    sizes = {}
-    for build in (
-        lambda p: torch.optim.AdamW(p, lr=0.01),
-        lambda p: GaLoreAdamW(p, lr=0.01, rank=4, update_gap=3),
-    ):
-        weight = torch.nn.Parameter(torch.randn(64, 96))
-        bias = torch.nn.Parameter(torch.zeros(64))
-        x, y = torch.randn(50, 96), torch.randn(50, 64)
-        optimizer = build([weight, bias])
-        before = weight.detach().clone()
-        losses = []
-        for step in range(12):
-            loss = (x @ weight.T + bias - y).pow(2).mean()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(loss.item())
-            if step == 2 and isinstance(optimizer, GaLoreAdamW):
-                assert torch.linalg.matrix_rank(weight.detach() - before, atol=1e-5) == 4
-        assert losses[-1] < losses[0]
-        sizes[type(optimizer).__name__] = sum(
-            value.numel()
-            for state in optimizer.state.values()
-            for value in state.values()
-            if isinstance(value, torch.Tensor)
-        )
-    assert sizes["GaLoreAdamW"] < 0.25 * sizes["AdamW"]
-
-
-def test_8_bit_adamw_keeps_a_quarter_and_word_vectors_whole() -> None:
-    kept = {}
-    for optim in ("adamw", "adamw_8bit"):
-        model = tiny.llama()
-        config = TrainConfig.parse(
-            {"base_model": "m", "dataset": "d", "optim": optim, "lora": {"method": "full"}}
-        )
-        inject(model, config.lora, profile_model(model, "x"))
-        optimizer = make_optimizer(model, config)
-        ids = torch.arange(40)[None]
-        model(input_ids=ids, labels=ids).loss.backward()
-        optimizer.step()
-        weight = model.get_submodule("model.layers.0.mlp.up_proj").weight
-        words = model.get_input_embeddings().weight
-        kept[optim] = [
-            sum(
-                value.numel() * value.element_size()
-                for name, value in optimizer.state[tensor].items()
-                # the table of 256 values is one for all tensors
-                if isinstance(value, torch.Tensor) and "qmap" not in name
-            )
-            for tensor in (weight, words)
-        ]
-    (plain, plain_words), (small, small_words) = kept.values()
-    assert 0.25 * plain < small < 0.27 * plain
-    assert small_words == pytest.approx(plain_words, abs=8)  # AdamW's count of steps is a tensor
 
 
 @pytest.mark.parametrize("kind", ["nf4", "int8"])

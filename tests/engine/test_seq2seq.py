@@ -28,7 +28,7 @@ from lora_engine.rewriting_loss import PaddedPairs
 from lora_engine.serve import Service
 from lora_engine.train import TrainResult, train
 from tests import tiny
-from tests.engine.test_train import FILES
+from tests.engine.runs import FILES
 
 PROMPTS = [[5, 9, 200, 31], [7, 7, 300, 12, 90, 41, 8, 2, 65], [250]]
 WORDS = ("sea", "light", "user", "system", "what", "burns")

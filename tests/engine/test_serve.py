@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lora_engine.train import train
-from tests.engine.test_train import Runs
+from tests.engine.runs import Runs
 
 SECONDS = 120
 

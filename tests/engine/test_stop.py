@@ -10,7 +10,7 @@ import pytest
 
 from lora_engine.progress import Progress
 from lora_engine.train import TrainResult, train
-from tests.engine.test_train import Runs
+from tests.engine.runs import Runs
 
 Asked = Callable[[Progress], bool]
 
