@@ -11,6 +11,7 @@ from app.pieces import piece
 from app.wording import train as words
 from lora_engine.config import (
     Bias,
+    Checkpointing,
     Method,
     Optim,
     Precision,
@@ -92,7 +93,7 @@ FIELDS = (
     Field("test_dataset", "measuring", "open", optional=True),
     Field("class_weights", "measuring", "switch", tasks=("classification",)),
     Field("precision", "machine", "choice", choices=get_args(Precision)),
-    Field("gradient_checkpointing", "machine", "switch"),
+    Field("gradient_checkpointing", "machine", "choice", choices=get_args(Checkpointing)),
     Field("fast", "machine", "switch"),
     Field("lora.method", "method", "choice", choices=get_args(Method)),
     Field("lora.freeze_trainable_layers", "method", methods=("freeze",)),

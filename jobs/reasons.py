@@ -84,7 +84,7 @@ def cheaper_settings(config: TrainConfig) -> list[str]:
             f"batch size {half} instead of {batch} "
             f"(with gradient accumulation {steps} it learns the same)"
         )
-    if not config.gradient_checkpointing:
+    if config.gradient_checkpointing != "on":
         tries.append("gradient checkpointing")
     if config.max_length > 64:
         tries.append(f"maximum length {config.max_length // 2} instead of {config.max_length}")

@@ -21,6 +21,7 @@ from lora_engine.errors import SettingsError
 
 Bias = Literal["none", "all", "lora_only"]
 Precision = Literal["auto", "fp32", "bf16"]
+Checkpointing = Literal["auto", "on", "off"]
 Schedule = Literal["linear", "cosine", "constant"]
 Task = Literal["auto", "chat", "text", "classification", "seq2seq"]
 Method = registry.Method
@@ -250,10 +251,16 @@ class TrainConfig(Settings):
     """NEFTune: noise on the embeddings while training (Jain et al. 2023); 5 is usual."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target probability that is spread over all tokens."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, about a third slower."""
+    gradient_checkpointing: Checkpointing = "auto"
+    """Compute activations again in the backward pass: less memory, about a third slower. ``auto``
+    does so where they would not fit into the free memory; true and false are on and off."""
     fast: bool = True
     """Take the faster way to the same loss where model and machine allow it."""
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def _switch_as_word(cls, value: Any) -> Any:
+        return ("on" if value else "off") if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -1,9 +1,12 @@
-"""How much memory a process has needed."""
+"""How much memory a process has needed, and what it may still take."""
 
 import ctypes
+import math
 import os
+import re
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -11,6 +14,9 @@ import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """As malloc.h has them."""
+
+CONTAINER = Path("/sys/fs/cgroup")
+"""Where a container sees its own limits."""
 
 TIDY_SECONDS = 10.0
 """New pages for everything cost a training process 0.01 to 0.1 s."""
@@ -66,6 +72,26 @@ class Heap:
         if self._libc and now - self._tidied > TIDY_SECONDS:
             self._libc.malloc_trim(0)
             self._tidied = now
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that this process may still take: of the CUDA device, else of the machine or, where a
+    container has less, of the container."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + kept
+    return min(psutil.virtual_memory().available, _free_in_container(CONTAINER))
+
+
+def _free_in_container(group: Path) -> float:
+    """Bytes left of what a Linux control group (version 2) may take; infinite without a limit."""
+    try:
+        most, used = ((group / name).read_text() for name in ("memory.max", "memory.current"))
+        cached = re.search(r"^inactive_file (\d+)", (group / "memory.stat").read_text(), re.M)
+        return int(most) - int(used) + int(cached[1] if cached else 0)
+    except (OSError, ValueError):  # no such group, or "max"
+        return math.inf
 
 
 def peak_memory_mb(device: torch.device) -> float:

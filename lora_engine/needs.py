@@ -6,6 +6,8 @@ from lora_engine.profile import LINEAR_KINDS, ModelProfile
 BITS = {"nf4": 4.127, "int8": 8.0}
 """A weight with its share of the block's scale: NF4 with double quantisation (Dettmers et al. 2023,
 section 3), 8 bits with one scale a row, which is next to nothing."""
+FLOAT = 4
+"""Bytes of a float32 number."""
 MOMENTS = {"adamw": 2.0, "adamw_8bit": 0.5}
 """What an optimiser keeps of each trained number, in float32 numbers."""
 
@@ -23,7 +25,7 @@ def memory_needed(
     is_bf16 = config.precision == "bf16" or (
         config.precision == "auto" and fast_bf16 and not in_place
     )
-    number = 2 if is_bf16 else 4
+    number = 2 if is_bf16 else FLOAT
     linear = sum(
         group.in_features * group.out_features * len(group.paths)
         for group in profile.groups
@@ -33,7 +35,7 @@ def memory_needed(
     frozen: float = number * (profile.total_parameters - quantised)
     frozen += quantised * BITS.get(config.quantization, 0.0) / 8
     if not in_place:  # a pair is float32, whatever its base is
-        return round(frozen + 4 * trained * (2 + MOMENTS[config.optim]))
+        return round(frozen + FLOAT * trained * (2 + MOMENTS[config.optim]))
     # GaLore's moments are of a small rank
     moments = 0.0 if config.lora.method == "galore" else MOMENTS[config.optim]
     return round(frozen + number * trained * (1 + moments))

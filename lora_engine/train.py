@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import set_seed
 
 from lora_engine import adapter
+from lora_engine.activations import take_path
 from lora_engine.batches import Plan
 from lora_engine.best import best_of, gets_no_better, load_best, save_best
 from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
@@ -104,13 +105,11 @@ def train(
     )
     if said:
         report(Progress(phase="preparing", message=said))
-    if config.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
     if config.neftune_noise_alpha:
         add_embedding_noise(model, config.neftune_noise_alpha)
     if config.fast:
         quicken(model)
-    path = task.path(model, config, work.words, place, work.longest)
+    path, recomputes = take_path(model, config, work, place, report)
 
     plan = Plan.of(config, len(work.training))
     optimizer = make_optimizer(model, config)
@@ -202,6 +201,7 @@ def train(
 
     def leave(scores: dict[str, Any], kept_step: int) -> TrainResult:
         metrics = collect_metrics(model, counts, work, state, plan, place) | scores
+        metrics["gradient_checkpointing"] = recomputes
         metrics |= told_end(state, plan, kept_step, over=is_over() and not stopped)
         written = write_adapter(model, out_dir, config, profile, work, metrics)
         return TrainResult(written, metrics, stopped or patience.ran_out)

@@ -181,8 +181,8 @@ FIELDS: dict[str, tuple[str, str]] = {
     ),
     "gradient_checkpointing": (
         "Gradient checkpointing",
-        "Computes parts twice instead of keeping them: less memory, about a third slower. Switch "
-        "it on when memory runs out.",
+        "Computes layers twice instead of keeping what they made: less memory, about a third "
+        "slower. It is done where memory would not do otherwise, unless you say always or never.",
     ),
     "lora.method": (
         "Method",
@@ -277,6 +277,9 @@ CHOICES = {
     "quantization=none": "none",
     "quantization=nf4": "4 bits (NF4, QLoRA)",
     "quantization=int8": "8 bits",
+    "gradient_checkpointing=auto": "where memory would not do",
+    "gradient_checkpointing=on": "always",
+    "gradient_checkpointing=off": "never",
     "lora.init_lora_weights=kaiming": "Kaiming (the paper's)",
     "lora.init_lora_weights=gaussian": "Gaussian",
     "lora.init_lora_weights=orthogonal": "Orthogonal",

@@ -21,6 +21,9 @@ NAME = "packed_blocks"
 PADDED = "packed_rows"
 """The same for encoders: short rows, every position sees its whole row, with dropout."""
 
+VARLEN = "packed_varlen"
+"""The same for GPUs (``fast/varlen.py``)."""
+
 BLOCK = 128
 """Queries a block; 64 and 256 measured slower."""
 
@@ -113,7 +116,7 @@ def padded_attention(
 def without_packing(model: Any) -> Iterator[None]:
     """Let a model whose attention takes packed rows take batches and a cache for a while."""
     own = model.config._attn_implementation
-    if own in (NAME, PADDED):
+    if own in (NAME, PADDED, VARLEN):
         model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
     try:
         yield

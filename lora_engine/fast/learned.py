@@ -1,20 +1,16 @@
 """Padded rows, with the output head and the loss only where something is learned.
 
-Reason: where rows cannot be packed (on a GPU, with NEFTune, beyond a sliding window), the full
-logits are still most of the memory, and a good part of the time where much is padding or question.
+Reason: where rows cannot be packed (with NEFTune, beyond a sliding window), the full logits are
+still most of the memory, and a good part of the time where much is padding or question.
 """
 
-import logging
-from typing import Any
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lora_engine.batches import IGNORED, Example, collate
 from lora_engine.fast.head_loss import head_loss
 from lora_engine.loss import PaddedPath
-
-log = logging.getLogger(__name__)
 
 
 class LearnedPath(PaddedPath):
@@ -23,33 +19,16 @@ class LearnedPath(PaddedPath):
 
     def loss_sum(self, examples: list[Example]) -> Tensor:
         """See ``LossPath``."""
-        batch = collate(examples, self._pad_id, self._device)
+        batch = collate(examples, self._pad_id, torch.device("cpu"))
+        labels = F.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).flatten()
+        learned = (labels != IGNORED).nonzero()[:, 0]  # found here, as a GPU would be waited for
         hidden = self._model.base_model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+            input_ids=batch.input_ids.to(self._device),
+            attention_mask=batch.attention_mask.to(self._device),
+            use_cache=False,
         ).last_hidden_state
-        labels = batch.labels[:, 1:]
-        learned = labels != IGNORED
+        states = hidden.flatten(0, 1).index_select(0, learned.to(self._device))
         head = self._model.get_output_embeddings()
         smoothing = self._label_smoothing if self._model.training else 0.0
-        states, bias = hidden[:, :-1][learned], getattr(head, "bias", None)
-        return head_loss(states, head.weight, bias, labels[learned], smoothing)
-
-
-@torch.no_grad()
-def choose_learned(
-    plain: PaddedPath, path: LearnedPath, model: Any, rows: list[Example]
-) -> PaddedPath:
-    """``path`` where it gives the loss of ``plain`` on ``rows``, which a family that scales its
-    logits does not; else ``plain``. ``model``, which both are for, is in evaluation mode."""
-    try:
-        expected, found = float(plain.loss_sum(rows)), float(path.loss_sum(rows))
-    except Exception as error:  # noqa: BLE001 - whatever a model raises, this does not fit it
-        log.info("the head alone does not fit %s: %r", type(model).__name__, error)
-        return plain
-    return path if agree(found, expected, next(model.parameters()).dtype) else plain
-
-
-def agree(found: float, expected: float, dtype: torch.dtype) -> bool:
-    """Whether two losses differ by no more than rounding."""
-    tolerance = 1e-4 if dtype == torch.float32 else 2e-2
-    return abs(found - expected) <= tolerance * abs(expected)
+        targets = labels[learned].to(self._device)
+        return head_loss(states, head.weight, getattr(head, "bias", None), targets, smoothing)

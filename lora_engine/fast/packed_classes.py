@@ -18,9 +18,10 @@ from lora_engine.class_loss import PaddedClasses
 from lora_engine.config import TrainConfig
 from lora_engine.fast import attention
 from lora_engine.fast.crew import Crew
-from lora_engine.fast.dropout import disown, drawing_from, own
+from lora_engine.fast.dropout import drawing_from, own
 from lora_engine.fast.encoder import Packed, fuse, unfuse
 from lora_engine.fast.shares import Shares, coarse, filled_up, row_length, trained_in
+from lora_engine.fast.undo import undo
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def choose_classes(
 ) -> PaddedClasses:
     """The packed path where it is wanted and gives this model's plain answers, else ``plain``.
 
-    Measured on two short rows, as in ``packed.choose_path``, so a model whose attention reaches
+    Measured on two short rows, as in ``choice.choose_path``, so a model whose attention reaches
     less far than the ``longest`` row (in tokens) takes the plain path unseen.
     """
     noisy = config.neftune_noise_alpha is not None  # its size depends on the padded length
@@ -120,7 +121,7 @@ def choose_classes(
     try:
         with torch.no_grad():
             expected = plain.logits(rows)
-            packed = PackedClasses(model, plain, config.gradient_checkpointing)
+            packed = PackedClasses(model, plain, config.gradient_checkpointing == "on")
             found = packed.logits(rows)
             tolerance = 1e-4 if next(model.parameters()).dtype == torch.float32 else 5e-2
             fits = bool(torch.allclose(found, expected, atol=tolerance, rtol=tolerance))
@@ -131,9 +132,7 @@ def choose_classes(
     if fits:
         return packed
     log.info("texts are padded for %s", type(model).__name__)
-    unfuse(model)
-    disown(model)
-    model.set_attn_implementation(before)
+    undo(model, before)
     return plain
 
 

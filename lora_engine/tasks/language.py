@@ -16,7 +16,7 @@ from lora_engine.config import Quantization, TrainConfig
 from lora_engine.data.chat import ChatFormat
 from lora_engine.data.encode import Encoded, encode_dataset
 from lora_engine.data.nouns import Sample
-from lora_engine.fast.packed import choose_path
+from lora_engine.fast.choice import choose_path
 from lora_engine.inspection import build_profile
 from lora_engine.loss import LossPath, mean_loss
 from lora_engine.model import load_base

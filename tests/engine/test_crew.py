@@ -30,7 +30,7 @@ def gradients(path: PackedPath | PaddedPath, model: PreTrainedModel) -> tuple[fl
 
 def test_two_at_a_time_are_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     model = injected("llama", lora_dropout=0.3, target_modules="all-linear")
-    path = PackedPath(model, CPU)
+    path = PackedPath(model)
     assert path._crew is not None
     together = gradients(path, model)
     for again in (gradients(path, model), gradients(path, model)):
@@ -50,7 +50,7 @@ def test_an_update_is_that_of_the_plain_path() -> None:
     model.eval()
     expected = mean_loss(PaddedPath(model, 0, 2, CPU), [rows(LENGTHS)])
     model.train()
-    path = PackedPath(model, CPU)
+    path = PackedPath(model)
     assert isinstance(path, TakesUpdates)
     packed = gradients(path, model)
     assert packed[0] == pytest.approx(plain[0], rel=1e-5)
@@ -61,7 +61,7 @@ def test_an_update_is_that_of_the_plain_path() -> None:
 
 
 def test_packs_are_even_and_keep_both_threads_busy() -> None:
-    path = PackedPath(injected("llama"), CPU)
+    path = PackedPath(injected("llama"))
     shares = path.shares(rows(LENGTHS))
     assert len(shares) == 2
     work = [sum(path._work(row) for pack in share for row in pack) for share in shares]
@@ -74,10 +74,10 @@ def test_packs_are_even_and_keep_both_threads_busy() -> None:
 
 def test_packs_in_bfloat16_are_longer_for_the_same_memory() -> None:
     model = injected("llama")
-    wide = PackedPath(model, CPU).shares(rows(LENGTHS * 2))
+    wide = PackedPath(model).shares(rows(LENGTHS * 2))
     for parameter in model.parameters():
         parameter.data = parameter.data.bfloat16()
-    narrow = PackedPath(model, CPU).shares(rows(LENGTHS * 2))
+    narrow = PackedPath(model).shares(rows(LENGTHS * 2))
     longest = [
         max(sum(len(e["input_ids"]) for e in p) for s in x for p in s) for x in (wide, narrow)
     ]
@@ -108,7 +108,7 @@ def test_only_a_crew_at_work_asks_for_the_lock_so_often() -> None:
 
 
 def test_a_row_costs_more_where_it_is_longer_or_more_of_it_is_learned() -> None:
-    path = PackedPath(injected("llama"), CPU)
+    path = PackedPath(injected("llama"))
     ids = list(range(40))
     short, asked, answered = (
         path._work({"input_ids": ids[:n], "labels": [-100] * (n - learned) + ids[:learned]})
@@ -118,15 +118,15 @@ def test_a_row_costs_more_where_it_is_longer_or_more_of_it_is_learned() -> None:
 
 
 def test_other_layers_and_one_core_have_no_crew() -> None:
-    assert PackedPath(family("gemma").requires_grad_(False), CPU)._crew is None
-    assert PackedPath(injected("llama"), CPU, checkpointed=True)._crew is None
+    assert PackedPath(family("gemma").requires_grad_(False))._crew is None
+    assert PackedPath(injected("llama"), checkpointed=True)._crew is None
     torch.set_num_threads(1)
-    assert PackedPath(injected("llama"), CPU)._crew is None
+    assert PackedPath(injected("llama"))._crew is None
 
 
 def test_checkpointed_layers_are_computed_again_and_drop_the_same() -> None:
     model = injected("llama", lora_dropout=0.3, target_modules="all-linear")
-    path = PackedPath(model, CPU, checkpointed=True)
+    path = PackedPath(model, checkpointed=True)
     calls: list[object] = []
     model.base_model.layers[0].mlp.register_forward_pre_hook(lambda *call: calls.append(call[0]))
     kept = gradients(path, model)

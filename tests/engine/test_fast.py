@@ -12,8 +12,9 @@ from lora_engine.adapter import trained_tensors
 from lora_engine.batches import IGNORED, Example
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.fast import attention, head_loss
-from lora_engine.fast.learned import LearnedPath, choose_learned
-from lora_engine.fast.packed import PackedPath, choose_path
+from lora_engine.fast.choice import choose_path, first_that_fits
+from lora_engine.fast.learned import LearnedPath
+from lora_engine.fast.packed import PackedPath
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
 from lora_engine.loss import PaddedPath
@@ -149,7 +150,7 @@ def test_the_head_at_learned_positions_alone_gives_the_plain_loss_and_gradients(
         torch.nn.init.normal_(tensor, std=0.05)
     how = model, 0, 4, CPU, 0.1
     plain = PaddedPath(*how)
-    path = choose_learned(plain, LearnedPath(*how), model, rows())
+    path = first_that_fits(plain, model, [lambda: LearnedPath(*how)], with_gradients=True)
     assert type(path) is (PaddedPath if name == "granite" else LearnedPath)
     model.train()
     found = []
@@ -162,7 +163,7 @@ def test_the_head_at_learned_positions_alone_gives_the_plain_loss_and_gradients(
 
 
 def test_packs_hold_every_row_once_and_respect_the_room() -> None:
-    packed = PackedPath(tiny.llama(), CPU)
+    packed = PackedPath(tiny.llama())
     given = rows((500, 13, 700, 250, 250, 3, 9, 100))
     packs = list(packed.batches(given))
     assert sorted(len(e["input_ids"]) for pack in packs for e in pack) == sorted(

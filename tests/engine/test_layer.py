@@ -12,7 +12,7 @@ from lora_engine.fast.layer import fuse, unfuse
 from lora_engine.fast.packed import PackedPath
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
-from tests.engine.test_fast import CPU, family, rows
+from tests.engine.test_fast import family, rows
 
 KNOWN = ("llama", "mistral", "qwen2", "qwen3")
 
@@ -55,7 +55,7 @@ def outcome(path: PackedPath, model: PreTrainedModel) -> tuple[Tensor, dict[str,
 @pytest.mark.parametrize("name", KNOWN)
 def test_loss_and_gradients_are_those_of_the_parts(name: str, lora: dict[str, object]) -> None:
     model = injected(name, **lora)
-    path = PackedPath(model, CPU)
+    path = PackedPath(model)
     layers = model.base_model.layers
     assert all("forward" in vars(one) for one in layers)
     fused, fused_gradients = outcome(path, model)
@@ -70,7 +70,7 @@ def test_loss_and_gradients_are_those_of_the_parts(name: str, lora: dict[str, ob
 
 def test_long_rows_make_their_attention_again(monkeypatch: pytest.MonkeyPatch) -> None:
     model = injected("llama")
-    path = PackedPath(model, CPU)
+    path = PackedPath(model)
     kept, kept_gradients = outcome(path, model)
     monkeypatch.setattr(layer, "KEPT", 100)  # two of the rows are longer
     again, gradients = outcome(path, model)
@@ -80,7 +80,7 @@ def test_long_rows_make_their_attention_again(monkeypatch: pytest.MonkeyPatch) -
 
 def test_nothing_is_kept_below_the_lowest_adapted_layer() -> None:
     model = injected("llama", layers_to_transform=[1])
-    PackedPath(model, CPU)
+    PackedPath(model)
     borders = torch.tensor([0, 9]).int()
     ids = torch.arange(1, 10)[None]
     seen = []
@@ -94,7 +94,7 @@ def test_nothing_is_kept_below_the_lowest_adapted_layer() -> None:
 def test_gradients_are_slopes_where_inputs_are_dropped() -> None:
     """The same inputs are dropped for the same seed, so the loss has a slope to compare with."""
     model = injected("llama", lora_dropout=0.4, target_modules="all-linear")
-    path = PackedPath(model, CPU)
+    path = PackedPath(model)
     tensors = trained_tensors(model)
 
     def loss() -> Tensor:
@@ -121,7 +121,7 @@ def test_gradients_are_slopes_where_inputs_are_dropped() -> None:
 
 def test_in_evaluation_nothing_is_dropped() -> None:
     model = injected("llama", lora_dropout=0.4)
-    path = PackedPath(model, CPU)
+    path = PackedPath(model)
     model.eval()
     with torch.no_grad():
         fused = path.loss_sum(rows())

@@ -35,7 +35,7 @@ def test_a_second_epoch_has_the_plain_gradients_without_the_lower_layer(
     monkeypatch.setattr(lower, "IN_MEMORY", in_memory)
     model = injected("llama", **UPPER)
     plain = gradients(PaddedPath(model, 0, 2, CPU), model)
-    path = PackedPath(model, CPU)
+    path = PackedPath(model)
     first = gradients(path, model)
     packs = len(list(path.batches(rows(LENGTHS))))
     assert len(computed) == 2 * packs
@@ -75,7 +75,7 @@ def test_rows_without_room_are_computed_again(
     monkeypatch.setattr(lower, "IN_MEMORY", 0)
     monkeypatch.setattr(lower, "OF_FREE_DISK", 0)
     model = injected("llama", **UPPER)
-    path = PackedPath(model, CPU)
+    path = PackedPath(model)
     first = gradients(path, model)
     count = len(computed)
     again = gradients(path, model)
@@ -85,14 +85,14 @@ def test_rows_without_room_are_computed_again(
 
 
 def test_where_lower_parts_learn_nothing_is_kept() -> None:
-    assert PackedPath(injected("llama"), CPU)._lower is None
+    assert PackedPath(injected("llama"))._lower is None
     model = injected("llama", **UPPER)
     model.get_input_embeddings().weight.requires_grad_(True)
-    assert PackedPath(model, CPU)._lower is None
+    assert PackedPath(model)._lower is None
 
 
 def test_what_is_computed_again_by_a_checkpoint_is_not_kept() -> None:
-    assert PackedPath(injected("llama", **UPPER), CPU, checkpointed=True)._lower is None
-    kept = PackedPath(injected("llama", **UPPER), CPU)._lower
+    assert PackedPath(injected("llama", **UPPER), checkpointed=True)._lower is None
+    kept = PackedPath(injected("llama", **UPPER))._lower
     assert kept is not None
     assert kept.first == 1

@@ -47,7 +47,7 @@ def test_nothing_left_to_save_but_the_model():
     least = config(
         batch_size=1,
         max_length=64,
-        gradient_checkpointing=True,
+        gradient_checkpointing="on",
         lora=LoraConfig(r=1, use_dora=True),
     )
     assert reasons.out_of_memory(least) == (
