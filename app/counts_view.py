@@ -106,7 +106,8 @@ def module_choices(profile: ModelProfile) -> list[tuple[str, str]]:
     for group in profile.groups:
         counted[group.name] = counted.get(group.name, 0) + len(group.paths)
         if group.kind == "Embedding" or group.is_head:
-            special[group.name] = words.HEAD if group.is_head else words.EMBEDDING
+            head = words.TIED_HEAD if group.is_tied else words.HEAD
+            special[group.name] = head if group.is_head else words.EMBEDDING
     names = sorted(counted, key=lambda name: name in special)
     return [
         (f"{name} × {counted[name]}" + (f" ({special[name]})" if name in special else ""), name)

@@ -182,15 +182,31 @@ def attach(model: nn.Module, adapter: Adapter) -> None:
     absent = parts_in(adapter.tensors) if in_place else ()
     profile = profile_model(model, adapter.settings.base_model, absent)  # type: ignore[arg-type]
     # PEFT names every head that some family has; one that is really missing shows as a tensor.
-    saved = tuple(n for n in adapter.lora.modules_to_save or () if profile.has_module(n))
+    lora = _with_tied_head(adapter, profile)
+    saved = tuple(n for n in lora.modules_to_save or () if profile.has_module(n))
     if not in_place:  # what the file holds counts, not what would be trained here
         profile = profile.model_copy(update={"always_saved": ()})
-    lora = profile.matching(adapter.lora).model_copy(update={"modules_to_save": saved})
+    lora = profile.matching(lora).model_copy(update={"modules_to_save": saved})
     try:
         inject(model, lora, profile)
     except SettingsError as error:
         raise AdapterError(f"The adapter does not fit this model: {error}") from None
     load_trained(model, without_base_copies(model, adapter.tensors))
+
+
+def _with_tied_head(adapter: Adapter, profile: ModelProfile) -> LoraConfig:
+    """The adapter's settings with the head that PEFT adapts beside the embedding without naming
+    it (``ensure_weight_tying``), where the file has it."""
+    lora, tensors = adapter.lora, adapter.tensors
+    for name in (tensor.name.removesuffix(".weight") for tensor in profile.tied):
+        targets, saved = lora.target_modules, lora.modules_to_save or ()
+        changes = {}
+        if f"{name}.lora_A.weight" in tensors and isinstance(targets, tuple):
+            changes["target_modules"] = tuple(dict.fromkeys((*targets, name)))
+        elif f"{name}.weight" in tensors and saved:
+            changes["modules_to_save"] = tuple(dict.fromkeys((*saved, name)))
+        lora = lora.model_copy(update=changes)
+    return lora
 
 
 def _with_start(path: str, pair: LowRank) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ from lora_engine.profile import (
     ModelProfile,
     ModuleGroup,
     Target,
-    TensorInfo,
     is_bias,
     is_inside,
     trained_in_place,
@@ -63,7 +62,7 @@ def count_parameters(profile: ModelProfile, lora: LoraConfig) -> ParameterCount:
         _check_patterns(lora, targets)
         saved = profile.saved_modules(lora)
         added = sum(target.parameters(lora) for target in targets)
-        added += sum(tensor.size for tensor in _tensors_of(profile, saved))
+        added += sum(tensor.size for tensor in profile.tensors_of(saved))
         trainable, total = added + _biases(profile, targets, saved, lora), base + added
     else:
         targets = []
@@ -86,10 +85,6 @@ def _check_patterns(lora: LoraConfig, targets: list[Target]) -> None:
                 raise SettingsError(
                     f"lora.{field}", f"{field} names {pattern!r}, but no adapted module ends so."
                 )
-
-
-def _tensors_of(profile: ModelProfile, modules: tuple[str, ...]) -> list[TensorInfo]:
-    return [tensor for tensor in profile.tensors if is_inside(tensor.name, modules)]
 
 
 def _biases(

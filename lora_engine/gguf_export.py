@@ -29,6 +29,8 @@ FROM {source}
 ADAPTER ./{adapter}
 """
 INSTEAD = "Export a merged model instead."
+SHARED = ("token_embd.weight", "output.weight")
+"""llama.cpp's names for an embedding and a head."""
 
 
 class GgufReport(BaseModel):
@@ -77,8 +79,8 @@ class Layout:
     def tensor_name(self, path: str) -> str | None:
         """llama.cpp's name for the weight of a module, or None where it takes no adapter."""
         found = self.family.tensor_name(path, self.config.num_hidden_layers)
-        if found == "token_embd.weight" and self.config.tie_word_embeddings:
-            return None  # llama.cpp would apply it to the head as well, and stop
+        if found in SHARED and self.config.tie_word_embeddings:
+            return None  # llama.cpp has one tensor for both, and would apply it twice and stop
         return found
 
     def problem(self, path: str, pair: Pair) -> str | None:

@@ -124,7 +124,7 @@ ENCODERS = ("bert", "roberta", "distilbert", "deberta", "deberta-v2", "electra",
 def profile_model(
     model: PreTrainedModel, base_model: str, absent: tuple[str, ...] = ()
 ) -> ModelProfile:
-    """Profile a model object. A head that shares its weight with the embedding is not offered.
+    """Profile a model object.
 
     ``absent`` are parts that the model's files do not have (``parts_without_weights``).
 
@@ -138,10 +138,11 @@ def profile_model(
     for path, module in model.named_modules():
         found = adaptable(module)
         name = path.rpartition(".")[2]
-        if found is None or (module is head and tied) or _inside(path, always_saved):
+        if found is None or _inside(path, always_saved):
             continue
         has_bias = getattr(module, "bias", None) is not None
-        groups.setdefault((name, *found, has_bias, module is head), []).append(path)
+        is_head = module is head
+        groups.setdefault((name, *found, has_bias, is_head, is_head and tied), []).append(path)
     names = {key[0] for key in groups if key[1] in ("Linear", "Conv1D") and not key[5]}
     if not names:
         raise ModelError("This model has no linear layer that could be adapted.")
@@ -161,11 +162,18 @@ def profile_model(
                 out_features=out_features,
                 has_bias=has_bias,
                 is_head=is_head,
+                is_tied=is_tied,
                 paths=tuple(paths),
             )
-            for (name, kind, in_features, out_features, has_bias, is_head), paths in sorted(
-                groups.items(), key=lambda group: _rank(group[0][1], group[0][5])
-            )
+            for (
+                name,
+                kind,
+                in_features,
+                out_features,
+                has_bias,
+                is_head,
+                is_tied,
+            ), paths in sorted(groups.items(), key=lambda group: _rank(group[0][1], group[0][5]))
         ),
         tensors=tuple(
             TensorInfo(name, tuple(p.shape), str(p.dtype).removeprefix("torch."))

@@ -49,6 +49,8 @@ class ModuleGroup(BaseModel):
     has_bias: bool
     is_head: bool = False
     """Whether this is the output head, which ``all-linear`` leaves alone."""
+    is_tied: bool = False
+    """Whether its weight is the embedding's, and ``tensors`` has it under that name only."""
     paths: tuple[str, ...]
     """Full module paths, in the model's order."""
 
@@ -197,7 +199,24 @@ class ModelProfile(BaseModel):
 
     def has_module(self, name: str) -> bool:
         """Whether a module with parameters has this last name."""
-        return any(is_inside(tensor.name, (name,)) for tensor in self.tensors)
+        return bool(self.tensors_of((name,)))
+
+    def tensors_of(self, modules: Iterable[str]) -> list[TensorInfo]:
+        """What belongs to modules of these last names, in the model's order."""
+        names = set(modules)
+        return [t for t in (*self.tensors, *self.tied) if is_inside(t.name, names)]
+
+    @cached_property
+    def tied(self) -> tuple[TensorInfo, ...]:
+        """The weight of a head that shares the embedding's, under the head's name."""
+        return tuple(
+            TensorInfo(f"{path}.weight", shape, dtype)
+            for group in self.groups
+            for path in group.paths
+            if group.is_tied
+            for shape in [(group.out_features, group.in_features)]
+            for dtype in [next(t.dtype for t in self.tensors if t.shape == shape)]
+        )
 
     @classmethod
     def read(cls, path: Path) -> "ModelProfile":

@@ -77,6 +77,12 @@ def _injected(profile: ModelProfile, lora: LoraConfig) -> Iterator[TensorRow]:
             for tensor in tensors:
                 trained = lora.bias == "all" and is_bias(tensor.name)
                 yield TensorRow(PREFIX + tensor.name, tensor.shape, tensor.dtype, trained)
+    for tensor in profile.tied:  # frozen, it stands with the embedding
+        path = owner(tensor)
+        rows = (
+            _adapted(targets[path], [tensor], lora) if path in targets else _saved(path, [tensor])
+        )
+        yield from (row for row in rows if path and row.trainable)
 
 
 def _adapted(target: Target, tensors: list[TensorInfo], lora: LoraConfig) -> Iterator[TensorRow]:

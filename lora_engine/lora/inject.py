@@ -1,6 +1,5 @@
 """Wrap a model's modules with low-rank paths, choose what is trained, and undo it."""
 
-from collections import Counter
 from collections.abc import Iterator
 
 from torch import nn
@@ -80,13 +79,9 @@ def remove(model: nn.Module) -> None:
 def merge(model: nn.Module) -> None:
     """Merge every pair into its base weight and drop the wrappers: a plain model remains.
 
-    A weight that two layers share (an embedding and its head) is copied first where only one of
-    them is adapted, and the config then says so.
+    Where an embedding and its head shared a weight and no longer do, the config says so.
     """
-    shared = _shared_parameters(model)
     for path, layer in list(adapted(model)):
-        if id(layer.weight) in shared:
-            layer.base_layer.weight = nn.Parameter(layer.weight.detach().clone(), False)
         layer.merge()
         _replace(model, path, layer.base_layer)
     for path, module in list(saved_modules(model)):
@@ -106,12 +101,6 @@ def _train_biases(model: nn.Module, lora: LoraConfig) -> None:
         for name, parameter in model.named_parameters():
             if is_bias(name) and ".original." not in name:
                 parameter.requires_grad_(True)
-
-
-def _shared_parameters(model: nn.Module) -> set[int]:
-    """The ids of parameters that several modules hold."""
-    every = [id(p) for _, p in model.named_parameters(remove_duplicate=False)]
-    return {one for one, count in Counter(every).items() if count > 1}
 
 
 def _replace(model: nn.Module, path: str, module: nn.Module) -> None:

@@ -57,7 +57,7 @@ class LoRALayer(nn.Module):
     def merge(self) -> None:
         """Put what was learned into the base weight, so that the layer costs what the base costs.
 
-        A weight that is shared with another layer is copied first: only this layer changes.
+        Only this layer changes, also where another one shares the weight.
         """
         if not self.merged:
             self._store(self.variant.merged_weight(self, self.stored()))
@@ -77,5 +77,5 @@ class LoRALayer(nn.Module):
 
     def _store(self, weight: Tensor) -> None:
         weight = weight.T if isinstance(self.base_layer, Conv1D) else weight
-        parameter: Any = self.base_layer.weight
-        parameter.copy_(weight.to(parameter.dtype))
+        layer: Any = self.base_layer
+        layer.weight = nn.Parameter(weight.to(layer.weight.dtype).contiguous(), requires_grad=False)

@@ -170,7 +170,12 @@ def test_the_counts_card_shows_exact_numbers() -> None:
     )
     lora = LoraConfig(bias="all")
     assert "bias vectors" in counts_view.counts_html(count_parameters(biased, lora), lora)
-    assert ("q_proj × 30", "q_proj") in counts_view.module_choices(PROFILE)
+    choices = counts_view.module_choices(PROFILE)
+    assert ("q_proj × 30", "q_proj") in choices
+    assert choices[-2:] == [
+        ("lm_head × 1 (output head, tied to the embedding)", "lm_head"),
+        ("embed_tokens × 1 (embedding)", "embed_tokens"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -148,12 +148,12 @@ def test_every_setting_counts_what_injection_makes_trainable(data: st.DataObject
     assert count.total == sum(p.numel() for p in model.parameters())
 
 
-def test_head_is_not_offered_and_unknown_modules_are_named() -> None:
+def test_every_linear_leaves_the_head_alone_and_unknown_modules_are_named() -> None:
     profile = TINY_PROFILES["llama"]
     assert profile.linear_names == tuple(EVERY_LINEAR)
-    assert [group.name for group in profile.groups] == [*EVERY_LINEAR, "embed_tokens"]
-    with pytest.raises(SettingsError, match="no module named 'lm_head'") as refusal:
-        count_parameters(profile, LoraConfig(target_modules=("lm_head",)))
+    assert [group.name for group in profile.groups] == [*EVERY_LINEAR, "lm_head", "embed_tokens"]
+    with pytest.raises(SettingsError, match="no module named 'head'") as refusal:
+        count_parameters(profile, LoraConfig(target_modules=("head",)))
     assert refusal.value.field == "lora.target_modules"
     with pytest.raises(SettingsError, match="at least one"):
         count_parameters(profile, LoraConfig(target_modules=()))

@@ -194,6 +194,8 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "saved module": (tiny.untied, {"modules_to_save": ["lm_head"]}, "such as lm_head.weight"),
     "tied embedding": (tiny.llama, {"target_modules": ["embed_tokens", "q_proj"]},
                        "no adapter on model.embed_tokens"),
+    "tied head": (tiny.llama, {"target_modules": ["lm_head", "q_proj"]},
+                  "no adapter on lm_head"),
     "family": (lambda: families.make("opt"), {}, "class OPTForCausalLM"),
     "positions": (tiny.gpt2, {"target_modules": ["wpe"]}, "no adapter on transformer.wpe"),
     "whole layers": (tiny.llama, {"method": "freeze"}, "trained the weights themselves"),

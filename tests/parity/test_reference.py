@@ -17,6 +17,7 @@ from lora_engine.lora.inject import adapted, merge, remove
 from lora_engine.lora.inject import inject as inject_into
 from lora_engine.optimizers.adamw import parameter_groups
 from tests import tiny
+from tests.engine.adapters import make_peft
 from tests.parity.harness import (
     Case,
     batch,
@@ -48,6 +49,10 @@ METHODS = [
     Case("embedding", tiny.untied, {"target_modules": ["q_proj", "embed_tokens"]}),
     Case("embedding dora", tiny.untied, {"target_modules": ["embed_tokens"], "use_dora": True}),
     Case("untied head", tiny.untied, {"target_modules": ["lm_head", "v_proj"]}),
+    Case("tied head", tiny.llama, {"target_modules": ["lm_head", "embed_tokens", "v_proj"]}),
+    Case("tied head saved", tiny.llama, {"target_modules": QV, "modules_to_save": ["lm_head"]}),
+    Case("tied pair saved", tiny.llama,
+         {"target_modules": QV, "modules_to_save": ["embed_tokens", "lm_head"]}),
     Case("resized vocabulary", tiny.resized,
          {"target_modules": QV, "modules_to_save": ["lm_head"]}),
     Case("resized embedding", tiny.resized, {"target_modules": ["embed_tokens", "lm_head"]}),
@@ -59,6 +64,7 @@ METHODS = [
     Case("bert bias lora_only", tiny.bert,
          {"target_modules": ["query", "value"], "bias": "lora_only"}),
     Case("t5", tiny.t5, {"target_modules": ["q", "v"]}),
+    Case("t5 tied head", tiny.t5, {"target_modules": ["q", "lm_head"]}),
 ]  # fmt: skip
 cases = pytest.mark.parametrize("case", METHODS, ids=str)
 
@@ -232,3 +238,25 @@ def test_orthogonal_and_gaussian_starts_change_nothing() -> None:
         _, layer = next(iter(adapted(model)))
         assert layer.low_rank.lora_A.any()
         assert bool(layer.low_rank.lora_B.any()) is (start == "orthogonal")
+
+
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["q_proj", "embed_tokens", "lm_head"]},
+        {"target_modules": QV, "modules_to_save": ["embed_tokens"]},
+    ],
+)
+def test_a_head_that_the_reference_ties_to_the_embedding_is_read(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    path = make_peft(tmp_path / "theirs", tiny.llama, ensure_weight_tying=True, **settings)
+    theirs = peft.PeftModel.from_pretrained(tiny.llama(), path).eval()
+    ours = tiny.llama()
+    adapter.attach(ours, adapter.read(path))
+    inputs = batch(ours)
+    with torch.no_grad():
+        expected, plain = theirs(**inputs).logits, tiny.llama().eval()(**inputs).logits
+        torch.testing.assert_close(ours.eval()(**inputs).logits, expected, atol=1e-5, rtol=0)
+    assert not torch.allclose(expected, plain, atol=0.1)
