@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from lora_engine.data.check import Content, Labelled, characters_of, check_contents
-from lora_engine.data.labels import MOST_LABELS, TooManyLabelsError, counted
+from lora_engine.data.labels import MOST_LABELS, TooManyLabelsError, counted, merged
 from lora_engine.data.lines import Source
 from lora_engine.data.nouns import Dataset, Problem
 from lora_engine.data.read import open_source
@@ -102,6 +102,7 @@ def checked(dataset: Dataset, rows_path: Path, tell: OnProgress) -> Dataset:
         if number % 8192 == 0:
             tell(READ + (1 - READ) * number / dataset.total_rows, "Checking the rows")
     tell(1.0, "Checking the rows")
+    labels, labels_note = merged(count.labels)
     return dataset.model_copy(
         update={
             "task": task_of(dataset.roles),
@@ -111,7 +112,8 @@ def checked(dataset: Dataset, rows_path: Path, tell: OnProgress) -> Dataset:
             "problem_kinds": dict(count.kinds),
             "characters": count.characters,
             "longest_characters": count.longest,
-            "label_counts": counted(count.labels),
+            "label_counts": counted(labels),
+            "rows_notes": (labels_note,) if labels_note else (),
         }
     )
 

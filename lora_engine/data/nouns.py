@@ -86,3 +86,11 @@ class Dataset(Noun):
     """Sentences on what was decided while reading, such as that there is no header."""
     roles_note: str = ""
     """A sentence where the roles are a guess that no column name supports; else empty."""
+    rows_notes: tuple[str, ...] = ()
+    """Sentences on what was decided while the rows were checked, such as which labels are one."""
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """Everything that was decided, in sentences."""
+        guessed = (self.roles_note,) if self.roles_note else ()
+        return (*self.notes, *guessed, *self.rows_notes)

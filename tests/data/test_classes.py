@@ -59,6 +59,15 @@ def test_control_tokens_in_a_text_stay_text(words: PreTrainedTokenizerFast, tmp_
     assert encoded.dataset[0]["input_ids"].count(words.sep_token_id) == 1
 
 
+@pytest.mark.parametrize(("label", "learned"), [("TRUE", 1), ("0.0", 0), ("00", None)])
+def test_a_label_may_be_written_in_another_way_than_in_training(
+    words: PreTrainedTokenizerFast, label: str, learned: int | None
+) -> None:
+    maker = ClassMaker(Reader(words, 20, with_types=False), ("0", "true"))
+    made = list(maker.examples([Sample(line=4, text="a light", label=label)]))
+    assert [example["labels"] for example in made] == ([] if learned is None else [[learned]])
+
+
 def test_a_label_that_was_never_trained_is_left_out(
     words: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
