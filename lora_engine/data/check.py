@@ -9,6 +9,7 @@ from lora_engine.data.conversation import (
     read_conversation,
     read_history,
     read_question_and_answer,
+    unlearned_places,
 )
 from lora_engine.data.labels import LONGEST_LABEL, Classes, canonical
 from lora_engine.data.nouns import Problem, Sample, Turn
@@ -90,7 +91,11 @@ def _sample(line: int, content: Content, classes: Classes) -> Sample:
         return Sample.model_construct(
             line=line, messages=(), text=text, text_pair=pair, label=label
         )
-    turns = tuple(Turn.model_construct(role=role, content=text) for role, text in content)
+    unlearned = unlearned_places(content)
+    turns = tuple(
+        Turn.model_construct(role=role, content=text, weight=0 if place in unlearned else 1)
+        for place, (role, text) in enumerate(content)
+    )
     return Sample.model_construct(line=line, messages=turns, text="")
 
 
@@ -104,7 +109,8 @@ def _fingerprint(content: Content) -> int:
     if isinstance(content, Labelled):
         texts = content.text.strip(), content.text_pair.strip()
         return hash("\x1e".join([*texts, canonical(content.label)]))
-    return hash("\x1e".join([f"{role}\x1f{text.strip()}" for role, text in content]))
+    said = [f"{role}\x1f{text.strip()}" for role, text in content]
+    return hash("\x1e".join([*said, *map(str, unlearned_places(content))]))
 
 
 def _reader(roles: Mapping[str, str]) -> Callable[[Cells], Content]:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from lora_engine.data.check import Content, Labelled, characters_of, check_contents
+from lora_engine.data.conversation import unlearned_places
 from lora_engine.data.labels import MOST_LABELS, TooManyLabelsError, counted, merged
 from lora_engine.data.lines import Source
 from lora_engine.data.nouns import Dataset, Problem
@@ -113,9 +114,16 @@ def checked(dataset: Dataset, rows_path: Path, tell: OnProgress) -> Dataset:
             "characters": count.characters,
             "longest_characters": count.longest,
             "label_counts": counted(labels),
-            "rows_notes": (labels_note,) if labels_note else (),
+            "rows_notes": tuple(filter(None, (labels_note, _unlearned_note(count.unlearned)))),
         }
     )
+
+
+def _unlearned_note(count: int) -> str:
+    if not count:
+        return ""
+    are = "answer has the weight 0: it is" if count == 1 else "answers have the weight 0: they are"
+    return f"{count:,} {are} read, but not learned."
 
 
 class _Count:
@@ -128,6 +136,8 @@ class _Count:
         self.problems: list[Problem] = []
         self.kinds: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
+        self.unlearned = 0
+        """Answers of weight 0."""
 
     def add(self, row: tuple[int, Content] | Problem) -> None:
         if isinstance(row, Problem):
@@ -140,6 +150,8 @@ class _Count:
             self.labels[content.label] += 1
             if len(self.labels) > MOST_LABELS:
                 raise TooManyLabelsError
+        elif not isinstance(content, str):
+            self.unlearned += len(unlearned_places(content))
         length = characters_of(content)
         self.rows += 1
         self.characters += length

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Role = Literal["system", "user", "assistant"]
 ProblemKind = Literal["empty", "missing", "broken", "duplicate", "too_long"]
@@ -31,6 +31,13 @@ class Turn(Noun):
 
     role: Role
     content: str
+    weight: Literal[0, 1] = Field(default=1, exclude_if=bool)
+    """OpenAI's: 0 where an answer is read but not learned. Written down only then."""
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether this is an answer that the model learns to give."""
+        return self.role == "assistant" and self.weight == 1
 
 
 class Sample(Noun):

@@ -125,6 +125,17 @@ def test_a_conversation_marks_what_is_learned() -> None:
     assert data_words.EMPTY in turns_html([Turn(role="assistant", content=" \n")])
 
 
+def test_an_answer_of_weight_0_is_marked_as_read_only() -> None:
+    turns = (
+        Turn(role="user", content="Hello?"),
+        Turn(role="assistant", content="Go away!", weight=0),
+        Turn(role="assistant", content="Ahoy!"),
+    )
+    html = sample_html(Sample(line=4, messages=turns))
+    assert html.count("turn assistant learned") == 1
+    assert html.index(data_words.UNLEARNED) < html.index("Go away!") < html.index("Ahoy!")
+
+
 def test_shapes_and_roles() -> None:
     assert data_view.shape_of({"messages": "m"}) == "conversation"
     assert data_view.shape_of({"instruction": "i", "output": "o"}) == "instruction"

@@ -125,6 +125,19 @@ def test_all_before_the_last_answer_is_read_and_the_answer_written(tmp_path: Pat
     assert encoded.tokens == len(row["labels"]) + len(row["input_ids"])
 
 
+def test_the_last_answer_that_is_learned_is_written(tmp_path: Path) -> None:
+    tokenizer = tiny.tokenizer()
+    sample = answered(
+        ("user", "what"), ("assistant", "that"), ("user", "why"), ("assistant", "go away"),
+    )  # fmt: skip
+    bad = sample.messages[3].model_copy(update={"weight": 0})
+    sample = sample.model_copy(update={"messages": (*sample.messages[:3], bad)})
+    encoded = encode([sample], SourceMaker(tokenizer, 64), cache_dir=tmp_path)
+    (row,) = encoded.dataset
+    assert tokenizer.decode(row["input_ids"]) == "what"
+    assert tokenizer.decode(row["labels"][:-1]) == "that"
+
+
 def test_long_questions_and_answers_are_cut_and_told(tmp_path: Path) -> None:
     tokenizer = tiny.tokenizer()
     samples = [
