@@ -21,12 +21,12 @@ def sample_html(sample: Sample) -> str:
     if sample.messages:
         body = turns_html(sample.messages, mark_learned=True)
     elif sample.label:
-        body = _bubble("user", words.ROLE_TEXT, _cut(sample.text), learned=False)
+        body = _bubble("user", words.ROLE_TEXT, _cut(sample.text))
         if sample.text_pair:
-            body += _bubble("user", words.ROLE_PAIR, _cut(sample.text_pair), learned=False)
-        body += _bubble("assistant", words.ROLE_LABEL, sample.label, learned=True)
+            body += _bubble("user", words.ROLE_PAIR, _cut(sample.text_pair))
+        body += _bubble("assistant", words.ROLE_LABEL, sample.label, mark=words.LEARNED)
     else:
-        body = _bubble("text", words.ROLE_TEXT, _cut(sample.text), learned=True)
+        body = _bubble("text", words.ROLE_TEXT, _cut(sample.text), mark=words.LEARNED)
     return f'<article class="sample">{line}{body}</article>'
 
 
@@ -42,17 +42,23 @@ def turns_html(turns: Sequence[Turn], mark_learned: bool = False) -> str:
             turn.role,
             SPEAKERS[turn.role],
             _cut(turn.content) if mark_learned else turn.content,
-            learned=mark_learned and turn.role == "assistant",
+            mark=_mark(turn) if mark_learned else "",
         )
         for turn in turns
     )
 
 
-def _bubble(kind: str, speaker: str, content: str, learned: bool) -> str:
-    mark = f' <span class="learned-mark">{text(words.LEARNED)}</span>' if learned else ""
-    classes = f"turn {kind}{' learned' if learned else ''}"
+def _mark(turn: Turn) -> str:
+    if turn.is_learned:
+        return words.LEARNED
+    return words.UNLEARNED if turn.role == "assistant" else ""
+
+
+def _bubble(kind: str, speaker: str, content: str, mark: str = "") -> str:
+    marked = f' <span class="learned-mark">{text(mark)}</span>' if mark else ""
+    classes = f"turn {kind}{' learned' if mark == words.LEARNED else ''}"
     return (
-        f'<div class="{classes}"><div class="speaker">{text(speaker)}{mark}</div>'
+        f'<div class="{classes}"><div class="speaker">{text(speaker)}{marked}</div>'
         f'<div class="said" dir="auto">{text(content if content.strip() else words.EMPTY)}</div>'
         "</div>"
     )

@@ -7,7 +7,7 @@ from app.conversation import samples_html
 from app.html import fact, heading, muted, plural, text
 from app.wording import data as words
 from lora_engine.data.columns import FEW_CLASSES, LONGEST_WORDS
-from lora_engine.data.labels import remarks
+from lora_engine.data.labels import canonical, remarks
 from lora_engine.data.nouns import Dataset, Problem, Sample
 from lora_engine.data.roles import SHAPES
 
@@ -68,6 +68,7 @@ def view(dataset: Dataset, samples: Sequence[Sample], rows: Sequence[RawRow] = (
 def unfinished_view(dataset: Dataset, roles: dict[str, str]) -> DatasetView:
     """The tab while columns are still to be chosen: nothing of what they meant before."""
     nothing = {"roles_note": "", "rows": 0, "problem_count": 0, "problems": (), "label_counts": {}}
+    nothing["rows_notes"] = ()
     return view(dataset.model_copy(update={**nothing, "roles": roles}), ())
 
 
@@ -83,7 +84,7 @@ def unused_sentences(dataset: Dataset, rows: Sequence[RawRow]) -> list[str]:
         return []
     labels = [each for each in columns if dataset.task == "text" and _like_labels(each, rows)]
     if len(labels) == 1:
-        count = len({(row.get(labels[0]) or "").strip() for row in rows} - {""})
+        count = len({canonical((row.get(labels[0]) or "").strip()) for row in rows} - {""})
         shape = words.SHAPES[LABELLED]
         return [words.UNUSED_LABEL.format(column=labels[0], count=count, shape=shape)]
     named = ", ".join(f"“{column}”" for column in columns[:NAMED])
@@ -95,7 +96,7 @@ def unused_sentences(dataset: Dataset, rows: Sequence[RawRow]) -> list[str]:
 def _like_labels(column: str, rows: Sequence[RawRow]) -> bool:
     """Whether the cells are few short words, again and again."""
     cells = [cell.strip() for row in rows if (cell := row.get(column)) and cell.strip()]
-    different = set(cells)
+    different = set(map(canonical, cells))
     few = 2 <= len(different) <= min(FEW_CLASSES, len(cells) / 2)
     return few and max(map(len, different)) <= LONGEST_WORDS
 
@@ -111,7 +112,7 @@ def summary_html(dataset: Dataset, more: Sequence[str] = ()) -> str:
             fact(words.FILE, file_kind(dataset)),
         )
     )
-    said = [*dataset.notes, *filter(None, [dataset.roles_note]), *more]
+    said = [*dataset.all_notes, *more]
     notes = f'<div class="notes">{"".join(map(muted, said))}</div>' if said else ""
     return (
         f'<section class="summary"><h2>{text(dataset.name)}</h2>'

@@ -16,6 +16,7 @@ from lora_engine.adapter import Adapter
 from lora_engine.classify import Head, Judge, Question
 from lora_engine.config import Quantization
 from lora_engine.data.asking import Asked
+from lora_engine.data.labels import Classes
 from lora_engine.errors import DataError
 from lora_engine.folders import most_positions, read_config
 from lora_engine.generate import Decoding, Row, Speaker
@@ -239,11 +240,13 @@ class _LabelScores:
     """Accuracy and F1 as labels come in; one that was never learned counts as another class."""
 
     def __init__(self, labels: Sequence[str]) -> None:
-        self._classes = {label: number for number, label in enumerate(labels)}
+        self._classes = Classes(labels)
+        self._unknown = len(labels)
         self._matrix = scores.confusion((), (), len(labels) + 1)
 
     def add(self, expected: str, predicted: int) -> None:
-        self._matrix[self._classes.get(expected, len(self._classes))][predicted] += 1
+        place = self._classes.place(expected)
+        self._matrix[self._unknown if place is None else place][predicted] += 1
 
     def found(self) -> dict[str, Any] | None:
         if not (rows := sum(map(sum, self._matrix))):

@@ -69,11 +69,10 @@ class _Asked:
 
 
 def _asked(sample: Sample, speaker: Speaker, longest: int) -> _Asked | None:
-    """What a conversation's last answer answers; None where the model does not take that by
+    """What a conversation's last learned answer answers; None where the model does not take that by
     itself, or where it is longer than any row that is trained on."""
-    turns = [{"role": turn.role, "content": turn.content} for turn in sample.messages]
-    while turns and turns[-1]["role"] != "assistant":
-        turns.pop()
+    count = max((n for n, turn in enumerate(sample.messages, 1) if turn.is_learned), default=0)
+    turns = [{"role": turn.role, "content": turn.content} for turn in sample.messages[:count]]
     if len(turns) < 2:
         return None
     try:

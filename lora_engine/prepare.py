@@ -8,7 +8,7 @@ from pathlib import Path
 from lora_engine import catalog
 from lora_engine.config import TrainConfig
 from lora_engine.data.encode import Encoded, split
-from lora_engine.data.labels import MOST_LABELS, TooManyLabelsError, counted
+from lora_engine.data.labels import MOST_LABELS, TooManyLabelsError, counted, merged
 from lora_engine.data.library import Dataset, Library
 from lora_engine.data.nouns import Sample
 from lora_engine.data.roles import check_roles, task_of
@@ -133,9 +133,11 @@ def _encode_test(
 
 def _label_counts(library: Library, dataset: Dataset, roles: dict[str, str]) -> dict[str, int]:
     """Label → usable rows; empty where the roles name no label."""
-    if roles == dataset.roles or "label" not in roles:
-        return dataset.label_counts if "label" in roles else {}
-    counts = Counter(row.label for row in library.samples(dataset.dataset_id, roles=roles))
+    if "label" not in roles:
+        return {}
+    counts = Counter(dataset.label_counts)
+    if roles != dataset.roles:
+        counts = Counter(row.label for row in library.samples(dataset.dataset_id, roles=roles))
     if len(counts) > MOST_LABELS:
         raise TooManyLabelsError
-    return counted(counts)
+    return counted(merged(counts)[0])

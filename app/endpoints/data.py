@@ -72,7 +72,7 @@ class DataEndpoints(Door):
         return {
             **listed_dataset_row(dataset),
             "sentence": learn_sentence(dataset.roles),
-            "notes": [*dataset.notes, *filter(None, [dataset.roles_note]), *unused],
+            "notes": [*dataset.all_notes, *unused],
             "file_name": dataset.file_name,
             "format": dataset.format,
             "encoding": dataset.encoding,

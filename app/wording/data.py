@@ -85,6 +85,7 @@ ROLE_TEXT = "Text"
 ROLE_PAIR = "Second text"
 ROLE_LABEL = "Label"
 LEARNED = "learned"
+UNLEARNED = "read, not learned"
 EMPTY = "(nothing)"
 LINE = "Line {line}"
 

@@ -11,6 +11,7 @@ from lora_engine.data.columns import Columns
 from lora_engine.data.conversation import (
     BadRowError,
     Turns,
+    UnlearnedTurn,
     read_asked,
     read_open_conversation,
 )
@@ -230,10 +231,12 @@ def _prompt(find: RoleCells) -> Read:
 
 
 def _asked(line: int, cells: Cells, turns: Turns, system: Turns) -> Asked:
-    """The turns up to the last answer, which is expected; all where nobody has answered at last."""
+    """The turns up to the last answer, which is expected unless its weight is 0; all where nobody
+    has answered at last."""
     turns = turns if turns[0][0] == "system" else (*system, *turns)
     answered = turns[-1][0] == "assistant"
     asked = turns[:-1] if answered else turns
     if all(role == "system" for role, _ in asked):
         raise BadRowError("broken", "has no question before its last answer")
-    return Asked(line, cells, asked, expected=turns[-1][1] if answered else "")
+    is_expected = answered and not isinstance(turns[-1], UnlearnedTurn)
+    return Asked(line, cells, asked, expected=turns[-1][1] if is_expected else "")

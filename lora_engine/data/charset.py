@@ -2,7 +2,8 @@
 
 Order: byte order marks, UTF-16 without one, UTF-8 over the whole file, then the encodings that
 accept almost any bytes, told apart by how their bytes stand: in Western text the bytes above 127
-stand alone between ASCII letters, in Chinese text they come in pairs.
+stand alone between ASCII letters, in Chinese text they come in pairs. Which Latin letters they are
+is told by which of them stand together (``letters``).
 """
 
 import codecs
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lora_engine.data.letters import likelier_than_western
 from lora_engine.errors import DataError
 
 HALF_CHARACTERS = "holds half of a character (a lone \\ud800 to \\udfff)"
@@ -104,6 +106,8 @@ def _not_utf8(path: Path) -> Charset:
         return Charset("utf-8", lossy=True)
     sample = _bytes_around_high_ones(path)
     encoding = _by_shape(sample) or _by_statistics(sample)
+    if encoding == "cp1252":
+        encoding = likelier_than_western(sample) or encoding
     if encoding in ("cp1252", "latin-1"):
         return Charset("cp1252" if _fits(path, "cp1252") else "latin-1")
     return Charset(encoding, lossy=not _fits(path, encoding))

@@ -1,7 +1,7 @@
 """Conversations in a model's own chat format, and which characters of it are learned."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -40,7 +40,8 @@ class Written:
 
     text: str
     learned: tuple[Span, ...]
-    """What each answer that can be learned consists of, up to and with its end token."""
+    """What each answer that is to be learned and can be consists of, up to and with its end
+    token."""
     missed: int
     """Answers that cannot be learned, because the template writes them differently later."""
     needs_end: bool
@@ -85,17 +86,29 @@ class ChatFormat:
             raise RefusedError(str(error).strip() or type(error).__name__) from None
         return str(text)
 
-    def write(self, messages: Sequence[Message], *, ask: bool = False) -> Written:
-        """The conversation with what is learned from it; raises RefusedError."""
+    def write(
+        self, messages: Sequence[Message], *, ask: bool = False, unlearned: Collection[int] = ()
+    ) -> Written:
+        """The conversation with what is learned from it; raises RefusedError.
+
+        Args:
+            messages: what is said.
+            ask: whether the beginning of the next answer is added.
+            unlearned: the places of answers that are read only.
+        """
         text = self.render(messages, ask=ask)
-        answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
-        learned = [span for i in answers if (span := self._answer(messages, i, text))]
-        last = answers and answers[-1] == len(messages) - 1 and learned
+        spans = {
+            place: self._answer(messages, place, text)
+            for place, message in enumerate(messages)
+            if message["role"] == "assistant" and place not in unlearned
+        }
+        learned = tuple(filter(None, spans.values()))
+        last = spans.get(len(messages) - 1)
         return Written(
             text=text,
-            learned=tuple(learned),
-            missed=len(answers) - len(learned),
-            needs_end=bool(last) and not self._ends_in_control(text[: learned[-1][1]]),
+            learned=learned,
+            missed=len(spans) - len(learned),
+            needs_end=last is not None and not self._ends_in_control(text[: last[1]]),
             control=self._own_control(messages, text, ask),
         )
 

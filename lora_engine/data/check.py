@@ -1,6 +1,6 @@
 """Rows → samples that a model can learn from, or what is wrong with them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from lora_engine.data.conversation import (
@@ -9,8 +9,9 @@ from lora_engine.data.conversation import (
     read_conversation,
     read_history,
     read_question_and_answer,
+    unlearned_places,
 )
-from lora_engine.data.labels import LONGEST_LABEL
+from lora_engine.data.labels import LONGEST_LABEL, Classes, canonical
 from lora_engine.data.nouns import Problem, Sample, Turn
 from lora_engine.data.role_cells import Cells, RoleCells
 from lora_engine.data.rowfile import Batch
@@ -28,15 +29,19 @@ Content = Turns | str | Labelled
 """What a sample holds: the turns of a conversation, plain text, or a text with its label."""
 
 
-def check_rows(batches: Iterable[Batch], roles: Mapping[str, str]) -> Iterator[Sample | Problem]:
+def check_rows(
+    batches: Iterable[Batch], roles: Mapping[str, str], labels: Sequence[str] = ()
+) -> Iterator[Sample | Problem]:
     """Every row in file order: a sample where it can be used, a problem where not.
 
     Args:
         batches: rows with the columns of ``roles``, in that order.
         roles: role → column, as ``roles.check_roles`` returns them.
+        labels: how labels are shown; those that are not among them as they stand.
     """
+    classes = Classes(labels)
     for row in check_contents(batches, roles):
-        yield row if isinstance(row, Problem) else _sample(*row)
+        yield row if isinstance(row, Problem) else _sample(*row, classes)
 
 
 def check_contents(
@@ -76,13 +81,21 @@ def characters_of(content: Content) -> int:
     return sum([len(text) for _, text in content])
 
 
-def _sample(line: int, content: Content) -> Sample:
+def _sample(line: int, content: Content, classes: Classes) -> Sample:
     # already checked: validating a million samples once more takes longer than reading them
     if isinstance(content, str):
         return Sample.model_construct(line=line, messages=(), text=content)
     if isinstance(content, Labelled):
-        return Sample.model_construct(line=line, messages=(), **content._asdict())
-    turns = tuple(Turn.model_construct(role=role, content=text) for role, text in content)
+        text, pair, label = content
+        label = classes.shown(label)
+        return Sample.model_construct(
+            line=line, messages=(), text=text, text_pair=pair, label=label
+        )
+    unlearned = unlearned_places(content)
+    turns = tuple(
+        Turn.model_construct(role=role, content=text, weight=0 if place in unlearned else 1)
+        for place, (role, text) in enumerate(content)
+    )
     return Sample.model_construct(line=line, messages=turns, text="")
 
 
@@ -94,8 +107,10 @@ def _fingerprint(content: Content) -> int:
     if isinstance(content, str):
         return hash(content.strip())
     if isinstance(content, Labelled):
-        return hash("\x1e".join([part.strip() for part in content]))
-    return hash("\x1e".join([f"{role}\x1f{text.strip()}" for role, text in content]))
+        texts = content.text.strip(), content.text_pair.strip()
+        return hash("\x1e".join([*texts, canonical(content.label)]))
+    said = [f"{role}\x1f{text.strip()}" for role, text in content]
+    return hash("\x1e".join([*said, *map(str, unlearned_places(content))]))
 
 
 def _reader(roles: Mapping[str, str]) -> Callable[[Cells], Content]:

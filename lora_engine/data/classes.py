@@ -1,10 +1,11 @@
 """Labelled texts, or pairs of texts → examples of a class."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lora_engine.data.labels import Classes
 from lora_engine.data.nouns import Sample
 from lora_engine.data.tally import Tally
 
@@ -89,7 +90,7 @@ class ClassMaker:
 
     def __init__(self, reader: Reader, labels: Sequence[str]) -> None:
         self._reader = reader
-        self._classes: Mapping[str, int] = {label: i for i, label in enumerate(labels)}
+        self._classes = Classes(labels)
         self.columns: tuple[str, ...] = ("input_ids", "labels")
         if reader.with_types:
             self.columns += ("token_type_ids",)
@@ -100,7 +101,7 @@ class ClassMaker:
         self.tally.samples += len(samples)
         readings = self._reader([(sample.text, sample.text_pair) for sample in samples])
         for sample, reading in zip(samples, readings, strict=True):
-            known = self._classes.get(sample.label)
+            known = self._classes.place(sample.label)
             if known is None:
                 reason = f"has the label “{sample.label}”, which is not in the training data"
                 self.tally.problem(sample, "broken", reason)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_engine.data.conversation import is_conversation
-from lora_engine.data.labels import MOST_LABELS, WHOLE_NUMBER
+from lora_engine.data.labels import MOST_LABELS, WHOLE_NUMBER, canonical
 from lora_engine.data.names import KNOWN_NAMES, LABEL_NAMES, LABEL_PARTS, PAIR_NAMES, normalise
 
 NUMBER = re.compile(r"\s*[-+]?\d[\d.,:/\- ]*%?\s*|true|false", re.IGNORECASE)
@@ -78,7 +78,7 @@ class Columns:
 
     def _is_label(self, column: str) -> bool:
         """Whether the cells are few different short words or whole numbers."""
-        cells = [cell.strip() for cell in self._cells[column]]
+        cells = self._labels_in(column)
         different = set(cells)
         if not cells or len(different) > MOST_LABELS or max(map(len, cells)) > LONGEST_WORDS:
             return False
@@ -86,9 +86,13 @@ class Columns:
             return len(different) <= max(FEW_CLASSES, len(cells) / 2)
         return len(different) < len(cells) or not any(" " in cell for cell in different)
 
+    def _labels_in(self, column: str) -> list[str]:
+        """The cells as labels, one number written in one way."""
+        return [canonical(cell.strip()) for cell in self._cells[column]]
+
     def _is_class_number(self, column: str) -> bool:
         """Whether the cells are classes by number, such as 0 and 1 or 1 to 5, again and again."""
-        cells = [cell.strip() for cell in self._cells[column]]
+        cells = self._labels_in(column)
         if not all(WHOLE_NUMBER.fullmatch(cell) for cell in cells):
             return False
         numbers = {int(cell) for cell in cells}

@@ -2,13 +2,14 @@
 
 import ast
 import json
-from typing import Any, get_args
+import math
+from typing import Any, NamedTuple, get_args
 
 from lora_engine.data.charset import HALF_CHARACTERS, has_half_characters
 from lora_engine.data.nouns import ProblemKind, Role
 
 Turns = tuple[tuple[str, str], ...]
-"""(role, content) of each turn; roles as in ``Role``."""
+"""(role, content) of each turn; roles as in ``Role``. An ``UnlearnedTurn`` is one as well."""
 
 SPEAKERS: dict[str, Role] = {
     **dict.fromkeys(("user", "human", "prompter", "用户", "人类"), "user"),
@@ -18,6 +19,20 @@ SPEAKERS: dict[str, Role] = {
 LISTS = ("messages", "conversations", "conversation")
 LONGEST_LITERAL = 1_000_000
 """Characters of a Python literal that is parsed; JSON has no limit."""
+
+
+class UnlearnedTurn(NamedTuple):
+    """What the assistant says but does not learn, because its ``"weight"`` is 0."""
+
+    role: str
+    content: str
+
+
+def unlearned_places(turns: Turns) -> list[int]:
+    """The places of the turns that the assistant does not learn although it says them."""
+    if UnlearnedTurn not in map(type, turns):  # as in nearly all of a million rows
+        return []
+    return [place for place, turn in enumerate(turns) if isinstance(turn, UnlearnedTurn)]
 
 
 class BadRowError(Exception):
@@ -84,8 +99,12 @@ def _turns(cell: str) -> Turns:
 
 def _learnable(turns: Turns) -> Turns:
     """The turns, if an assistant learns from them; raises BadRowError."""
-    if turns and all(role != "assistant" for role, _ in turns):
+    answers = sum(role == "assistant" for role, _ in turns)
+    if turns and not answers:
         raise BadRowError("broken", "has no turn of the assistant, so nothing can be learned")
+    if turns and answers == len(unlearned_places(turns)):
+        reason = "has the weight 0 at every turn of the assistant, so nothing can be learned"
+        raise BadRowError("broken", reason)
     return _in_order(turns)
 
 
@@ -190,7 +209,22 @@ def _turn(turn: Any, number: int) -> tuple[str, str]:
         raise BadRowError("broken", f"has turn {number} by {shown}; only {known} can speak")
     if not content.strip() and role != "system":
         raise BadRowError("empty", f"has an empty turn {number} by the {role}")
+    if _weight(turn, number) == 0 and role == "assistant":
+        return UnlearnedTurn(role, content)
     return role, content
+
+
+def _weight(turn: dict[str, Any], number: int) -> int:
+    """OpenAI's weight of an answer: 0 where it is not learned; 1 also where nothing is said."""
+    match weight := turn.get("weight"):
+        case None:
+            return 1
+        case float() if math.isnan(weight):  # what pandas writes for a value that is missing
+            return 1
+        case int() | float() if weight in (0, 1) and not isinstance(weight, bool):
+            return int(weight)
+    shown = str(weight)[:40]
+    raise BadRowError("broken", f"has a turn {number} whose weight “{shown}” is no number 0 or 1")
 
 
 def _said(turn: dict[str, Any], *names: str) -> Any:

@@ -1,4 +1,4 @@
-"""Which delimiter a table has, whether quotes are quotes, and whether it has a header."""
+"""Which delimiter a table has, whether quotes are quotes, and where its header stands."""
 
 import io
 import re
@@ -6,15 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
+from lora_engine.data.header import CONSISTENT, has_header, place_of_header
 from lora_engine.data.names import is_known_name
 from lora_engine.data.records import NO_DELIMITER, Dialect, Records
 
 SAMPLE_RECORDS = 2000
-CONSISTENT = 0.8
-"""Share of records with the header's width from which a delimiter is believed by itself."""
-NUMBER = re.compile(r"\s*[-+]?\d[\d.,:/\- ]*%?\s*")
-SENTENCE_END = re.compile(r"[.?!。？！…][\"'”’)」』]*\s*$")
-LONGEST_NAME = 60
 SAYS_DELIMITER = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)
 """A first line as Excel writes and obeys it."""
 
@@ -29,6 +25,10 @@ class Layout:
     """The line whose quote is why no quotes are special; 0 where there is none."""
     skips_first: bool = False
     """Whether the first line says the delimiter and is no row."""
+    begins: int = 1
+    """The line with which the table begins; what stands above it is no row."""
+    has_title: bool = False
+    """Whether something is said above it."""
 
 
 def detect(sample: str, *, complete: bool, suffix: str) -> Layout:
@@ -48,16 +48,21 @@ def detect(sample: str, *, complete: bool, suffix: str) -> Layout:
     trials = _candidates(lines, complete, said.group(1) if said else None)
     best = max(trials, key=lambda trial: trial.key, default=None)
     named_so = suffix in (".csv", ".tsv")
-    stray = 0
     if best and (said or named_so or best.is_believable):
-        dialect, records, stray = best.dialect, best.records, best.first_stray
+        trial, stray = best, best.first_stray
     else:
-        dialect = Dialect(NO_DELIMITER, quoted=named_so)
-        records = _Trial.of(lines, dialect, complete).records
-    header = has_header(records, named_so or dialect.delimiter != NO_DELIMITER)
-    if stray and said:
-        stray += 1
-    return Layout(dialect, header, 0 if dialect.quoted else stray, said is not None)
+        trial, stray = _Trial.of(lines, Dialect(NO_DELIMITER, quoted=named_so), complete), 0
+    dialect = trial.dialect
+    header = has_header(trial.records, named_so or dialect.delimiter != NO_DELIMITER)
+    shift = 1 if said else 0
+    return Layout(
+        dialect,
+        header,
+        first_stray=stray + shift if stray and not dialect.quoted else 0,
+        skips_first=said is not None,
+        begins=trial.begins + shift,
+        has_title=trial.has_title,
+    )
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ class _Trial:
 
     dialect: Dialect
     records: list[list[str]]
+    """From the header on."""
+    begins: int
+    """The line of the first of them."""
+    has_title: bool
+    """Whether something is said above it."""
     stray_quotes: int
     first_stray: int
 
@@ -73,13 +83,23 @@ class _Trial:
     def of(cls, lines: Iterable[str], dialect: Dialect, complete: bool, stray: int = 0) -> "_Trial":
         """``stray`` is the line whose quote made quotes be tried as they are."""
         reader = Records(lines, dialect)
-        records = []
-        for _, cells in islice(reader, SAMPLE_RECORDS):
+        numbers, records = [], []
+        for number, cells in islice(reader, SAMPLE_RECORDS):
             if reader.ended_inside and not complete:
                 break
-            if cells:
-                records.append(cells)
-        return cls(dialect, records, reader.stray_quotes, stray or reader.first_stray)
+            numbers.append(number)
+            records.append(cells)
+        place = 0
+        if dialect.delimiter != NO_DELIMITER:
+            place = place_of_header(records, by_names_only=dialect.skip_spaces)
+        return cls(
+            dialect,
+            records=list(filter(None, records[place:])),
+            begins=numbers[place] if numbers else 1,
+            has_title=any(cell.strip() for cells in records[:place] for cell in cells),
+            stray_quotes=reader.stray_quotes,
+            first_stray=stray or reader.first_stray,
+        )
 
     @property
     def width(self) -> int:
@@ -122,33 +142,3 @@ def _candidates(lines: list[str], complete: bool, said: str | None) -> Iterable[
         yield from (each for each in trials if each.width > 1)
     if lines and "||" in lines[0]:
         yield _Trial.of(lines, Dialect("||", quoted=False), complete)
-
-
-def has_header(records: list[list[str]], is_table: bool) -> bool:
-    """Whether the first record names the columns: believed unless it looks like a row.
-
-    Args:
-        records: the first rows; those that are empty left out.
-        is_table: whether there are columns for sure, even if there is only one.
-    """
-    if not records:
-        return False
-    first, rest = records[0], records[1:]
-    if any(map(is_known_name, first)):
-        return True
-    if not is_table or any(_is_number(cell) for cell in first):
-        return False
-    if any(_numbers_below(rest, place) for place in range(len(first))):
-        return True
-    return not any(len(cell) > LONGEST_NAME or SENTENCE_END.search(cell) for cell in first)
-
-
-def _numbers_below(records: list[list[str]], place: int) -> bool:
-    """Whether nearly all records hold a number or a date at ``place``."""
-    cells = [cells[place] for cells in records if place < len(cells)]
-    return bool(cells) and sum(map(_is_number, cells)) > 0.9 * len(cells)
-
-
-def _is_number(cell: str) -> bool:
-    # the pattern takes the square of a cell's length, and no number is long
-    return len(cell) <= LONGEST_NAME and NUMBER.fullmatch(cell) is not None

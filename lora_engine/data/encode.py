@@ -82,8 +82,9 @@ def encode_dataset(
     """Turn samples into examples, in file order.
 
     Conversations go through the model's chat template (``chat.DEFAULT_TEMPLATE`` where it has
-    none); every answer is learned, up to and with its end token. Plain text is learned whole and
-    cut into pieces of ``max_length``. Control tokens in a person's text stay ordinary text.
+    none); every answer is learned, up to and with its end token, unless its weight is 0. Plain text
+    is learned whole and cut into pieces of ``max_length``. Control tokens in a person's text stay
+    ordinary text.
 
     Args:
         samples: usable rows.

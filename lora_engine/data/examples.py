@@ -63,8 +63,9 @@ class ExampleMaker:
         if not sample.messages:
             return None
         messages = [{"role": turn.role, "content": turn.content} for turn in sample.messages]
+        unlearned = [place for place, turn in enumerate(sample.messages) if not turn.is_learned]
         try:
-            return self._encoder.chat.write(messages)
+            return self._encoder.chat.write(messages, unlearned=unlearned)
         except RefusedError as error:
             self.tally.problem(sample, "broken", f"does not fit this model's chat format: {error}")
         return None

@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 
 from lora_engine.data.check import Content, Labelled, characters_of, check_contents
-from lora_engine.data.labels import MOST_LABELS, TooManyLabelsError, counted
+from lora_engine.data.conversation import unlearned_places
+from lora_engine.data.labels import MOST_LABELS, TooManyLabelsError, counted, merged
 from lora_engine.data.lines import Source
 from lora_engine.data.nouns import Dataset, Problem
 from lora_engine.data.read import open_source
@@ -102,6 +103,7 @@ def checked(dataset: Dataset, rows_path: Path, tell: OnProgress) -> Dataset:
         if number % 8192 == 0:
             tell(READ + (1 - READ) * number / dataset.total_rows, "Checking the rows")
     tell(1.0, "Checking the rows")
+    labels, labels_note = merged(count.labels)
     return dataset.model_copy(
         update={
             "task": task_of(dataset.roles),
@@ -111,9 +113,17 @@ def checked(dataset: Dataset, rows_path: Path, tell: OnProgress) -> Dataset:
             "problem_kinds": dict(count.kinds),
             "characters": count.characters,
             "longest_characters": count.longest,
-            "label_counts": counted(count.labels),
+            "label_counts": counted(labels),
+            "rows_notes": tuple(filter(None, (labels_note, _unlearned_note(count.unlearned)))),
         }
     )
+
+
+def _unlearned_note(count: int) -> str:
+    if not count:
+        return ""
+    are = "answer has the weight 0: it is" if count == 1 else "answers have the weight 0: they are"
+    return f"{count:,} {are} read, but not learned."
 
 
 class _Count:
@@ -126,6 +136,8 @@ class _Count:
         self.problems: list[Problem] = []
         self.kinds: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
+        self.unlearned = 0
+        """Answers of weight 0."""
 
     def add(self, row: tuple[int, Content] | Problem) -> None:
         if isinstance(row, Problem):
@@ -138,6 +150,8 @@ class _Count:
             self.labels[content.label] += 1
             if len(self.labels) > MOST_LABELS:
                 raise TooManyLabelsError
+        elif not isinstance(content, str):
+            self.unlearned += len(unlearned_places(content))
         length = characters_of(content)
         self.rows += 1
         self.characters += length

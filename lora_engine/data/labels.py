@@ -1,7 +1,10 @@
 """The labels of a data set: their order, their balance, and what is odd about them."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from functools import lru_cache
 
 from lora_engine.errors import DataError
 
@@ -12,6 +15,11 @@ MOST_LABELS = 1000
 NAMED = 5
 """Labels that a sentence names before it says how many more there are."""
 WHOLE_NUMBER = re.compile(r"[+-]?\d{1,15}")
+NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?|\.\d{1,15})", re.ASCII)
+"""A number and no code, which may begin with zeros or be longer."""
+LONGEST_NUMBER = 32
+"""Characters of one."""
+TRUTH = ("true", "false")
 
 
 class TooManyLabelsError(DataError):
@@ -31,9 +39,72 @@ def ordered(labels: Iterable[str]) -> tuple[str, ...]:
     ``positive``, ``true`` of ``false`` and ``true``, ``yes`` of ``no`` and ``yes``.
     """
     different = set(labels)
-    if all(WHOLE_NUMBER.fullmatch(label) for label in different):
-        return tuple(sorted(different, key=lambda label: (int(label), label)))
+    if all(WHOLE_NUMBER.fullmatch(label) or NUMBER.fullmatch(label) for label in different):
+        return tuple(sorted(different, key=lambda label: (Decimal(label), label)))
     return tuple(sorted(different, key=lambda label: (label.casefold(), label)))
+
+
+def canonical(label: str) -> str:
+    """The same for labels that are one number or one truth value, however they are written: 1 and
+    1.0 (which is how pandas writes whole numbers where a row has none), true, True and TRUE.
+
+    Other words are what they are, ``US`` not ``us``, and so are codes such as ``01``.
+    """
+    return _canonical(label) if len(label) <= LONGEST_NUMBER else label
+
+
+@lru_cache(maxsize=4 * MOST_LABELS)
+def _canonical(label: str) -> str:
+    if NUMBER.fullmatch(label):
+        number = Decimal(label)
+        return f"{number.normalize():f}" if number else "0"
+    folded = label.casefold()
+    return folded if folded in TRUTH else label
+
+
+class Classes:
+    """The number of a label's class, however the label is written."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        """``labels`` stand in the order of their classes."""
+        self._labels = labels
+        self._places = {label: place for place, label in enumerate(labels)}
+        for place, label in enumerate(labels):
+            self._places.setdefault(canonical(label), place)
+
+    def place(self, label: str) -> int | None:
+        """The number of the class; None where there is none."""
+        found = self._places.get(label)
+        return self._places.get(canonical(label)) if found is None else found
+
+    def shown(self, label: str) -> str:
+        """How the label is shown: as its class is called, if there is one."""
+        place = self.place(label)
+        return label if place is None else self._labels[place]
+
+
+def merged(counts: Mapping[str, int]) -> tuple[dict[str, int], str]:
+    """The counts with labels that mean the same as one, and a sentence where there are some.
+
+    Of a number the shortest form is taken, of a truth value the most frequent.
+    """
+    forms: dict[str, Counter[str]] = {}
+    for label, count in counts.items():
+        forms.setdefault(canonical(label), Counter())[label] = count
+    together, said = {}, []
+    for meant, written in forms.items():
+        if meant in TRUTH:
+            shown = max(written, key=lambda label: (written[label], label))
+        else:
+            shown = min(written, key=lambda label: (len(label), label))
+        together[shown] = written.total()
+        if others := [label for label in written if label != shown]:
+            said.append(f"“{shown}” (also written {_named(others)})")
+    if not said:
+        return together, ""
+    more = f" and {len(said) - NAMED:,} more" if len(said) > NAMED else ""
+    named = f"{', '.join(said[:NAMED])}{more}"
+    return together, f"Labels that differ only in how they are written count as one: {named}."
 
 
 def counted(counts: Mapping[str, int]) -> dict[str, int]:

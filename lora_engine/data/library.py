@@ -148,7 +148,8 @@ class Library:
         dataset = self.get(dataset_id)
         chosen = dataset.roles if roles is None else check_roles(roles, dataset.columns)
         places = [dataset.columns.index(column) for column in chosen.values()]
-        rows = check_rows(read_rows(self._of(dataset_id) / "rows.arrow", places), chosen)
+        labels = tuple(dataset.label_counts) if chosen == dataset.roles else ()
+        rows = check_rows(read_rows(self._of(dataset_id) / "rows.arrow", places), chosen, labels)
         return islice((row for row in rows if isinstance(row, Sample)), limit)
 
     def raw_rows(self, dataset_id: str, limit: int) -> TableRows:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Role = Literal["system", "user", "assistant"]
 ProblemKind = Literal["empty", "missing", "broken", "duplicate", "too_long"]
@@ -31,6 +31,13 @@ class Turn(Noun):
 
     role: Role
     content: str
+    weight: Literal[0, 1] = Field(default=1, exclude_if=bool)
+    """OpenAI's: 0 where an answer is read but not learned. Written down only then."""
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether this is an answer that the model learns to give."""
+        return self.role == "assistant" and self.weight == 1
 
 
 class Sample(Noun):
@@ -86,3 +93,11 @@ class Dataset(Noun):
     """Sentences on what was decided while reading, such as that there is no header."""
     roles_note: str = ""
     """A sentence where the roles are a guess that no column name supports; else empty."""
+    rows_notes: tuple[str, ...] = ()
+    """Sentences on what was decided while the rows were checked, such as which labels are one."""
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """Everything that was decided, in sentences."""
+        guessed = (self.roles_note,) if self.roles_note else ()
+        return (*self.notes, *guessed, *self.rows_notes)

@@ -12,8 +12,8 @@ from lora_engine.data.tally import Tally
 class SourceMaker:
     """Makes examples of conversations; ``input_ids`` is read, ``labels`` is written.
 
-    What is written is the last answer with the model's end token; what is read is everything
-    before it, a line a turn.
+    What is written is the last answer that is learned, with the model's end token; what is read is
+    everything before it, a line a turn.
     """
 
     columns = ("input_ids", "labels")
@@ -63,6 +63,6 @@ class SourceMaker:
 
 def source_and_target(messages: Sequence[Turn]) -> tuple[str, str]:
     """What is read and what is written of a conversation; either is empty where there is none."""
-    place = max((i for i, turn in enumerate(messages) if turn.role == "assistant"), default=0)
+    place = max((i for i, turn in enumerate(messages) if turn.is_learned), default=0)
     source = "\n".join(turn.content for turn in messages[:place])
     return source, messages[place].content if place else ""

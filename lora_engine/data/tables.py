@@ -25,10 +25,11 @@ def read_table(lines: Lines, layout: Layout) -> Source:
     numbered = iter(records)
     if layout.skips_first:
         next(numbered)
-    first = next(((number, cells) for number, cells in numbered if cells), None)
+    begins = layout.begins
+    first = next(((line, cells) for line, cells in numbered if cells and line >= begins), None)
     if first is None:
         raise DataError("The file is empty; choose one with a header and at least one row.")
-    columns, notes = header_of(*first, has_header=layout.has_header)
+    columns, notes = header_of(*first, has_header=layout.has_header, has_title=layout.has_title)
     if not layout.has_header:
         numbered = chain([first], numbered)
     records.width = len(columns)
@@ -80,14 +81,15 @@ def _doubtful(records: Records, notes: list[str]) -> Iterator[Row]:
 
 
 def header_of(
-    number: int, cells: Sequence[str], *, has_header: bool
+    number: int, cells: Sequence[str], *, has_header: bool, has_title: bool = False
 ) -> tuple[list[str], list[str]]:
-    """The names of the columns, and a sentence where they have none.
+    """The names of the columns, and a sentence where they have none or a title stands above them.
 
     Args:
         number: the line of the first row.
         cells: what the first row says.
         has_header: whether it names the columns.
+        has_title: whether lines above it are left out.
 
     Raises:
         DataError: a name comes twice, or there are more columns than are read.
@@ -95,9 +97,14 @@ def header_of(
     if len(cells) > MOST_COLUMNS:
         raise DataError(f"The header has {len(cells)} columns; at most {MOST_COLUMNS} are read.")
     if has_header:
-        return _column_names(cells), []
+        return _column_names(cells), [_title(number)] if has_title else []
     said = f"Line {number} looks like a row, not like a header: the columns have numbers."
     return [f"column {place}" for place in range(1, len(cells) + 1)], [said]
+
+
+def _title(number: int) -> str:
+    above = "first line was" if number == 2 else f"first {number - 1} lines were"
+    return f"The {above} taken for a title and left out; line {number} names the columns."
 
 
 def _column_names(header: Sequence[str]) -> list[str]:

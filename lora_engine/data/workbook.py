@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from lora_engine.data.dialect import SAMPLE_RECORDS, has_header
+from lora_engine.data.dialect import SAMPLE_RECORDS
+from lora_engine.data.header import has_header, place_of_header
 from lora_engine.data.lines import Source
 from lora_engine.data.tables import header_of, rows_of
 from lora_engine.data.values import cell_of
@@ -180,13 +181,26 @@ def _table(found: tuple[Numbered, list[str]]) -> tuple[list[str], Numbered, list
     """Columns, rows and notes of the sheet: columns in which nothing stands are none."""
     numbered, notes = found
     sample = list(islice(numbered, SAMPLE_RECORDS))
-    places = sorted({place for _, row in sample for place, cell in enumerate(row) if cell})
-    records = [[cell or "" for cell in _at(places, row)] for _, row in sample if row]
+    begins = place_of_header(_records(sample, _filled_places(sample)))
+    sample = sample[begins:]
+    places = _filled_places(sample)
+    records = list(filter(None, _records(sample, places)))
     named = has_header(records, is_table=True)
-    columns, said = header_of(sample[0][0], records[0], has_header=named)
+    columns, said = header_of(sample[0][0], records[0], has_header=named, has_title=begins > 0)
     notes += said
     rows = chain(sample[1:] if named else sample, _telling(numbered, set(places), notes))
     return columns, ((number, _at(places, row)) for number, row in rows), notes
+
+
+def _filled_places(rows: Sequence[tuple[int, Sequence[str | None]]]) -> list[int]:
+    """The places of the columns in which something stands."""
+    return sorted({place for _, row in rows for place, cell in enumerate(row) if cell})
+
+
+def _records(
+    rows: Sequence[tuple[int, Sequence[str | None]]], places: Sequence[int]
+) -> list[list[str]]:
+    return [[cell or "" for cell in _at(places, row)] for _, row in rows]
 
 
 def _at(places: Sequence[int], row: Sequence[str | None]) -> list[str | None]:

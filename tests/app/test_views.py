@@ -85,6 +85,7 @@ def job(**changes: Any) -> Job:
         sample_html(Sample(line=2, text=EVIL)),
         turns_html([Turn(role="assistant", content=EVIL), Turn(role="system", content=EVIL)]),
         data_view.summary_html(dataset(name=EVIL, roles={"prompt": EVIL, "completion": EVIL})),
+        data_view.summary_html(dataset(rows_notes=(EVIL,))),
         data_view.kept_html([dataset(name=EVIL)], ""),
         data_view.problems_html(
             dataset(problems=(Problem(line=3, kind="empty", message=EVIL),), problem_count=1)
@@ -124,6 +125,17 @@ def test_a_conversation_marks_what_is_learned() -> None:
     assert data_words.EMPTY in turns_html([Turn(role="assistant", content=" \n")])
 
 
+def test_an_answer_of_weight_0_is_marked_as_read_only() -> None:
+    turns = (
+        Turn(role="user", content="Hello?"),
+        Turn(role="assistant", content="Go away!", weight=0),
+        Turn(role="assistant", content="Ahoy!"),
+    )
+    html = sample_html(Sample(line=4, messages=turns))
+    assert html.count("turn assistant learned") == 1
+    assert html.index(data_words.UNLEARNED) < html.index("Go away!") < html.index("Ahoy!")
+
+
 def test_shapes_and_roles() -> None:
     assert data_view.shape_of({"messages": "m"}) == "conversation"
     assert data_view.shape_of({"instruction": "i", "output": "o"}) == "instruction"
@@ -134,6 +146,13 @@ def test_shapes_and_roles() -> None:
     assert set(data_view.SHAPE_ROLES) == set(data_words.SHAPES)
     offered = {role for roles in data_view.SHAPE_ROLES.values() for role in roles}
     assert offered == set(data_view.ROLES) == set(data_words.ROLE_LABELS)
+
+
+def test_everything_that_was_decided_is_said() -> None:
+    notes = {"notes": ("A title.",), "roles_note": "A guess.", "rows_notes": ("Labels.",)}
+    html = data_view.summary_html(dataset(**notes), ["Unused."])
+    assert all(said in html for said in ("A title.", "A guess.", "Labels.", "Unused."))
+    assert "Labels." not in data_view.unfinished_view(dataset(**notes), {}).summary
 
 
 def test_what_will_be_learned_is_said() -> None:

@@ -120,6 +120,12 @@ def test_a_last_answer_is_expected_and_not_shown() -> None:
     assert rows[0].turns == (hi, hello, ("user", "Do\nthis"))
 
 
+def test_a_last_answer_of_weight_0_is_not_expected() -> None:
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "No", "weight": 0}]
+    (row,) = read("chat", ["messages"], [json.dumps(said)])
+    assert (row.turns, row.expected, row.trouble) == ((("user", "Hi"),), "", "")
+
+
 def test_rows_that_ask_nothing_say_why_and_equal_ones_are_all_asked() -> None:
     rows = read("chat", ["prompt", "completion"], ("Hi", ""), (" ", "x"), (None, "x"), ("Hi", ""))
     assert [row.trouble for row in rows] == [

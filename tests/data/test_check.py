@@ -75,6 +75,26 @@ def test_a_conversation_keeps_its_own_system_turn() -> None:
     assert said(rows[1])[0] == ("system", "other")
 
 
+def test_an_answer_of_weight_0_is_read_and_not_learned() -> None:
+    def cell(*weights: int) -> str:
+        said = [{"role": "user", "content": "q"}]
+        said += [{"role": "assistant", "content": "a", "weight": weight} for weight in weights]
+        return json.dumps(said)
+
+    rows = check(("messages",), (cell(0, 1),), (cell(1, 0),), (cell(0, 1),), (cell(0, 0),))
+    assert isinstance(rows[0], Sample)
+    assert [turn.is_learned for turn in rows[0].messages] == [False, False, True]
+    assert isinstance(rows[1], Sample), "another turn is learned"
+    assert rows[0].model_dump()["messages"][1:] == (
+        {"role": "assistant", "content": "a", "weight": 0},
+        {"role": "assistant", "content": "a"},
+    )
+    assert [row.message for row in rows[2:] if isinstance(row, Problem)] == [
+        "Line 4 says the same as line 2.",
+        "Line 5 has the weight 0 at every turn of the assistant, so nothing can be learned.",
+    ]
+
+
 def test_plain_text_is_text() -> None:
     assert check(("text",), ("Once upon a time",)) == [Sample(line=2, text="Once upon a time")]
 

@@ -59,6 +59,15 @@ def test_control_tokens_in_a_text_stay_text(words: PreTrainedTokenizerFast, tmp_
     assert encoded.dataset[0]["input_ids"].count(words.sep_token_id) == 1
 
 
+@pytest.mark.parametrize(("label", "learned"), [("TRUE", 1), ("0.0", 0), ("00", None)])
+def test_a_label_may_be_written_in_another_way_than_in_training(
+    words: PreTrainedTokenizerFast, label: str, learned: int | None
+) -> None:
+    maker = ClassMaker(Reader(words, 20, with_types=False), ("0", "true"))
+    made = list(maker.examples([Sample(line=4, text="a light", label=label)]))
+    assert [example["labels"] for example in made] == ([] if learned is None else [[learned]])
+
+
 def test_a_label_that_was_never_trained_is_left_out(
     words: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
@@ -114,6 +123,19 @@ def test_all_before_the_last_answer_is_read_and_the_answer_written(tmp_path: Pat
     assert row["labels"] == [*tokenizer("the sea")["input_ids"], tokenizer.eos_token_id]
     assert encoded.learned_tokens == len(row["labels"])
     assert encoded.tokens == len(row["labels"]) + len(row["input_ids"])
+
+
+def test_the_last_answer_that_is_learned_is_written(tmp_path: Path) -> None:
+    tokenizer = tiny.tokenizer()
+    sample = answered(
+        ("user", "what"), ("assistant", "that"), ("user", "why"), ("assistant", "go away"),
+    )  # fmt: skip
+    bad = sample.messages[3].model_copy(update={"weight": 0})
+    sample = sample.model_copy(update={"messages": (*sample.messages[:3], bad)})
+    encoded = encode([sample], SourceMaker(tokenizer, 64), cache_dir=tmp_path)
+    (row,) = encoded.dataset
+    assert tokenizer.decode(row["input_ids"]) == "what"
+    assert tokenizer.decode(row["labels"][:-1]) == "that"
 
 
 def test_long_questions_and_answers_are_cut_and_told(tmp_path: Path) -> None:

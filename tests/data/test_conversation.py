@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from lora_engine.data.conversation import (
     BadRowError,
+    UnlearnedTurn,
     is_conversation,
     read_conversation,
     read_history,
+    read_question_and_answer,
+    unlearned_places,
 )
 
 EXPECTED = (("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello"))
@@ -76,6 +79,45 @@ def test_numbers_are_text() -> None:
     assert read_conversation(turns(("user", "2+2"), ("assistant", 4)))[1] == ("assistant", "4")
 
 
+def weighed(*weights: Any) -> str:
+    """Questions and answers, each answer with a weight; None where it has none."""
+    said: list[dict[str, Any]] = []
+    for weight in weights:
+        answer = {"role": "assistant", "content": "b"}
+        said += [
+            {"role": "user", "content": "a", "weight": 0},
+            answer if weight is None else answer | {"weight": weight},
+        ]
+    return json.dumps(said)
+
+
+@pytest.mark.parametrize(
+    ("weights", "unlearned"),
+    [
+        ((0, 1), [1]),
+        ((0.0, 1.0), [1]),
+        ((1, 0), [3]),
+        ((None, 0, None), [3]),
+        ((None, float("nan")), []),
+        ((1, 1), []),
+    ],
+)
+def test_answers_of_weight_0_are_not_learned(weights: Any, unlearned: list[int]) -> None:
+    said = read_conversation(weighed(*weights))
+    assert said == (("user", "a"), ("assistant", "b")) * len(weights)
+    assert unlearned_places(said) == unlearned
+    assert all(isinstance(said[place], UnlearnedTurn) for place in unlearned)
+
+
+def test_weights_are_read_wherever_turns_are() -> None:
+    assert unlearned_places(read_history(weighed(0, 1))) == [1]
+    said = read_question_and_answer(weighed(0), "b") or ()
+    assert [role for role, _ in said] == ["user", "assistant", "assistant"]
+    assert unlearned_places(said) == [1]
+    lists = {"role": ["user", "gpt", "gpt"], "content": ["a", "b", "c"], "weight": [None, 0, 1]}
+    assert unlearned_places(read_conversation(json.dumps(lists))) == [1]
+
+
 @pytest.mark.parametrize(
     ("cell", "kind", "said"),
     [
@@ -100,6 +142,12 @@ def test_numbers_are_text() -> None:
         (turns(("user", "a \ud83d"), ("assistant", "b")), "broken", "half of a character"),
         (str([{"role": "user", "content": "\ud83d"}]), "broken", "half of a character"),
         (turns(("user", "a"), ("assistant", "b"), ("system", "c")), "broken", "a system turn that"),
+        (weighed(0, 0), "broken", "the weight 0 at every turn of the assistant, so nothing can be"),
+        (weighed(1, 0.5), "broken", "a turn 4 whose weight “0.5” is no number 0 or 1"),
+        (weighed(-1), "broken", "a turn 2 whose weight “-1” is no number 0 or 1"),
+        (weighed("0"), "broken", "a turn 2 whose weight “0” is no number 0 or 1"),
+        (weighed(True), "broken", "a turn 2 whose weight “True” is no number 0 or 1"),
+        (weighed([1]), "broken", "a turn 2 whose weight"),
     ],
 )
 def test_what_makes_no_sense_is_a_reason(cell: str, kind: str, said: str) -> None:

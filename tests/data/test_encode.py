@@ -14,7 +14,7 @@ from lora_engine.data import Library, Sample, Turn
 from lora_engine.data.encode import IGNORED, Encoded, encode_dataset, split
 from lora_engine.errors import DataError
 from tests.data import templates
-from tests.data.conftest import make_tokenizer
+from tests.data.conftest import CHATML, make_tokenizer
 
 
 def chat(line: int, *contents: str) -> Sample:
@@ -52,6 +52,41 @@ def test_a_conversation_becomes_an_example(
     assert encoded.tokens == len(example["input_ids"])
     assert encoded.learned_tokens == sum(label != IGNORED for label in example["labels"])
     assert (encoded.problem_count, encoded.rows_left_out, encoded.longest) == (0, 0, encoded.tokens)
+
+
+def weighted(line: int, *said: tuple[str, int]) -> Sample:
+    """Questions, and answers with their weights."""
+    sample = chat(line, *(text for answer, _ in said for text in ("Why?", answer)))
+    weights = {2 * place + 1: weight for place, (_, weight) in enumerate(said)}
+    turns = [
+        turn.model_copy(update={"weight": weights.get(place, 1)})
+        for place, turn in enumerate(sample.messages)
+    ]
+    return sample.model_copy(update={"messages": tuple(turns)})
+
+
+@pytest.mark.parametrize(
+    ("template", "said", "expected"),
+    [
+        (CHATML, (("A light.", 0), ("Here.", 1)), "Here.<|im_end|>"),
+        (CHATML, (("A light.", 1), ("Here.", 0)), "A light.<|im_end|>"),
+        (CHATML, (("One.", 1), ("Two.", 0), ("Here.", 1)), "One.<|im_end|>Here.<|im_end|>"),
+        (None, (("A light.", 0), ("Here.", 1)), " Here.<|im_end|>"),
+        (templates.GLM, (("A light.", 0), ("Here.", 1)), "Here.<|im_end|>"),  # the end is added
+        (templates.GLM, (("A light.", 1), ("Here.", 0)), "A light.<|im_start|>"),
+    ],
+)
+def test_an_answer_of_weight_0_is_read_and_not_learned(
+    tmp_path: Path, template: str | None, said: tuple[tuple[str, int], ...], expected: str
+) -> None:
+    tokenizer = make_tokenizer(template)
+    encoded = encode([weighted(2, *said)], tokenizer, tmp_path)
+    (example,) = list(encoded.dataset)
+    assert learned(tokenizer, example) == expected
+    text = tokenizer.decode(example["input_ids"])
+    assert all(answer in text for answer, _ in said)
+    assert (encoded.missed_answers, encoded.problem_count) == (0, 0)
+    assert encoded.learned_tokens == sum(label != IGNORED for label in example["labels"])
 
 
 def test_the_examples_are_a_datasets_file_of_small_numbers(

@@ -299,3 +299,22 @@ def test_reading_needs_no_torch() -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'datasets')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_answers_of_weight_0_are_told(library: Library, tmp_path: Path) -> None:
+    def row(*weights: int) -> str:
+        said = [{"role": "user", "content": f"q{weights}"}]
+        said += [{"role": "assistant", "content": "a", "weight": weight} for weight in weights]
+        return json.dumps({"messages": said})
+
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join([row(0, 1), row(0), row(1)]))
+    dataset = library.add(path)
+    assert dataset.rows_notes == ("1 answer has the weight 0: it is read, but not learned.",)
+    assert [problem.line for problem in dataset.problems] == [2]
+    path.write_text("\n".join([row(0, 1), row(0, 0, 1)]))
+    assert library.add(path).rows_notes == (
+        "3 answers have the weight 0: they are read, but not learned.",
+    )
+    path.write_text(row(1))
+    assert library.add(path).rows_notes == ()

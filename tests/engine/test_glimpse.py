@@ -82,3 +82,18 @@ def test_a_question_that_is_longer_than_any_row_is_not_asked(run: Runs, tmp_path
     assert metrics["rows_cut"] == 6
     assert 0 < len(metrics["samples"]) < metrics["validation_rows"]
     assert {sample["question"] for sample in metrics["samples"]} == {"what burns"}
+
+
+def test_an_answer_that_is_not_learned_is_not_expected(run: Runs, tmp_path: Path) -> None:
+    said = ("user", "who is {}"), ("assistant", "the sea"), ("user", "what"), ("assistant", "no")
+    rows = []
+    for number in range(6):
+        turns = [{"role": role, "content": text.format(number)} for role, text in said]
+        turns[3]["weight"] = 0  # type: ignore[assignment]
+        rows.append(json.dumps({"messages": turns}))
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    asked = {"dataset": str(path), "sample_answers": 9, "validation_share": 0.5, "max_steps": 1}
+    samples = run("out", **asked).metrics["samples"]
+    assert {sample["expected"] for sample in samples} == {"the sea"}
+    assert all(sample["question"].startswith("who is") for sample in samples)

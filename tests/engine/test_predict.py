@@ -218,6 +218,17 @@ def test_a_classifier_needs_no_labels(classifier: Path, asking: Asking, tmp_path
     assert "1 of their labels the adapter has never learned" in found.sentence
 
 
+def test_expected_labels_may_be_written_differently(
+    classifier: Path, asking: Asking, tmp_path: Path
+) -> None:
+    (classifier / TASK).write_text('{"task": "classification", "labels": ["0", "true"]}')
+    rows = [*zip(TEXTS, ["0.0", "TRUE", " 0 ", "00"], strict=True)]
+    data = write(tmp_path / "l.csv", [["text", "label"], *rows])
+    found = asking(classifier, data, tmp_path / "out.csv")
+    assert found.scores is not None
+    assert (found.scores["rows"], found.scores["unknown_labels"]) == (4, 1)
+
+
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_a_stop_leaves_the_rows_that_are_done(
     by_hand: bool, adapter: Path, asking: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

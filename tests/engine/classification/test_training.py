@@ -71,6 +71,24 @@ def test_a_run_learns_measures_and_leaves_every_file(
     assert (settings.task, settings.labels) == ("classification", ("calm", "loud"))
 
 
+def test_numbers_written_differently_are_one_class_in_training_and_test(
+    run: Callable[..., TrainResult], tmp_path: Path
+) -> None:
+    written = {"calm": ("0", "0.0"), "loud": ("1", "1.0")}
+    rows = [
+        row | {"grade": written[row["label"]][number // 2 % 2]}
+        for number, row in enumerate(rows_of())
+    ]
+    data = write(tmp_path / "grades.csv", rows)
+    test_rows = [{"text": f"a {thing} burns", "grade": "1.0"} for thing in THINGS]
+    test_file = write(tmp_path / "test.csv", [*test_rows, {"text": "a sea", "grade": "01"}])
+    roles = {"text": "text", "label": "grade"}
+    config = {"dataset": str(data), "test_dataset": str(test_file), "roles": roles, "epochs": 1}
+    metrics = run(**config).metrics
+    assert metrics["label_counts"] == {"0": 12, "1": 12}
+    assert metrics["test"]["rows"] == len(THINGS), "a code is no number"
+
+
 def test_the_readme_loads_the_adapter_with_peft_and_gives_our_answers(
     run: Callable[..., TrainResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
