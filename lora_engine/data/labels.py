@@ -15,8 +15,9 @@ MOST_LABELS = 1000
 NAMED = 5
 """Labels that a sentence names before it says how many more there are."""
 WHOLE_NUMBER = re.compile(r"[+-]?\d{1,15}")
-NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?|\.\d{1,15})", re.ASCII)
-"""A number and no code, which may begin with zeros or be longer."""
+NUMBER = re.compile(r"[+-]?\d{0,15}(?:\.\d{1,15})?(?<=\d)", re.ASCII)
+WRITTEN_WHOLE = re.compile(r"([+-]?)(0|[1-9]\d{0,14})(?:\.0{1,15})?", re.ASCII)
+"""A whole number and no code, which may begin with zeros or be longer."""
 LONGEST_NUMBER = 32
 """Characters of one."""
 TRUTH = ("true", "false")
@@ -39,25 +40,25 @@ def ordered(labels: Iterable[str]) -> tuple[str, ...]:
     ``positive``, ``true`` of ``false`` and ``true``, ``yes`` of ``no`` and ``yes``.
     """
     different = set(labels)
-    if all(WHOLE_NUMBER.fullmatch(label) or NUMBER.fullmatch(label) for label in different):
+    if all(NUMBER.fullmatch(label) for label in different):
         return tuple(sorted(different, key=lambda label: (Decimal(label), label)))
     return tuple(sorted(different, key=lambda label: (label.casefold(), label)))
 
 
 def canonical(label: str) -> str:
-    """The same for labels that are one number or one truth value, however they are written: 1 and
-    1.0 (which is how pandas writes whole numbers where a row has none), true, True and TRUE.
+    """The same for labels that are one whole number or one truth value, however they are written:
+    1 and 1.0 (which is how pandas writes whole numbers where a row has none), true, True and TRUE.
 
-    Other words are what they are, ``US`` not ``us``, and so are codes such as ``01``.
+    Others are what they are: ``US`` and ``us``, codes such as ``01``, versions such as ``3.10``.
     """
     return _canonical(label) if len(label) <= LONGEST_NUMBER else label
 
 
 @lru_cache(maxsize=4 * MOST_LABELS)
 def _canonical(label: str) -> str:
-    if NUMBER.fullmatch(label):
-        number = Decimal(label)
-        return f"{number.normalize():f}" if number else "0"
+    if found := WRITTEN_WHOLE.fullmatch(label):
+        sign, number = found.groups()
+        return f"-{number}" if sign == "-" and number != "0" else number
     folded = label.casefold()
     return folded if folded in TRUTH else label
 
