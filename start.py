@@ -39,7 +39,7 @@ CHECKS = (  # what "test" runs, in this order; the rest of its command line goes
     ("ruff", "format", "--check", "."),
     ("mypy",),
     ("lint-imports",),
-    ("pytest",),
+    ("pytest", "-n", "auto"),
 )
 TROUBLES = (  # how pip, venv and the systems say it, and what the person can do
     (

@@ -3,17 +3,40 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from lora_engine import catalog
 
+# Tests run side by side, with more threads than cores: one that waits must not keep a core busy.
+# Set before torch is there, and for the processes that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")
 
 STARTER = "smollm2-135m-instruct"
 ENCODER = "all-minilm-l6-v2"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What ``-n auto`` is: each worker holds torch and models, and starts processes of its own."""
+    return 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.side_by_side import BySharing  # xdist is there, or nobody asks
+
+    return BySharing(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest in one piece must not begin last."""
+    items.sort(key=lambda item: "tests/browser/" not in item.nodeid)
 
 
 @pytest.fixture(scope="session")
