@@ -13,6 +13,7 @@ from app.frame import header_html, server_lost_html, theme_switch_html
 from app.guard import HIDDEN, Updates, handler
 from app.html import CLICKS
 from app.memory import Memory
+from app.news import NEWS_JS, news_route
 from app.pieces import piece
 from app.playground_tab import PlaygroundTab
 from app.runs_tab import RunsTab
@@ -36,6 +37,7 @@ class Page:
         with gr.Row(elem_classes="top-row"):
             piece(header_html(), elem_id="top")
             status = piece(js_on_load=CLICKS, elem_id="queue-status")
+            news = piece(js_on_load=NEWS_JS, elem_classes="place")
             piece(theme_switch_html())
         piece(server_lost_html(), elem_classes="place")
         with gr.Tabs(selected="data", elem_id="tabs") as self.tabs:
@@ -44,7 +46,7 @@ class Page:
             with gr.Tab(common.TAB_TRAIN, id="train") as train:
                 self.train = TrainTab(services, self.memory, self.tabs)
             with gr.Tab(common.TAB_RUNS, id="runs") as runs:
-                self.runs = RunsTab(services, self.memory, status)
+                self.runs = RunsTab(services, self.memory, status, news)
             with gr.Tab(common.TAB_PLAYGROUND, id="playground") as playground:
                 self.playground = PlaygroundTab(services)
         self._remember_tab(data, train, runs, playground)
@@ -66,9 +68,10 @@ class Page:
     def _connect(self) -> None:
         data, train, runs, playground = self.data, self.train, self.runs, self.playground
         self.memory.dataset.change(
-            handler(train.layout.notice)(train.show.datasets),
-            [self.memory.dataset],
+            handler(train.layout.notice)(train.follow),
+            [self.memory.dataset, *train.layout.inputs],
             train.outputs(),
+            preprocess=False,
             **HIDDEN,
         )
         # one chosen data set for the whole page, so that a reload finds it on both tabs
@@ -80,7 +83,7 @@ class Page:
         )
         data.to_train.click(
             handler(data.notice)(self.go_to_train), [self.memory.dataset, *train.layout.inputs],
-            [*train.outputs(), data.notice], **HIDDEN,
+            [*train.outputs(), data.notice], preprocess=False, **HIDDEN,
         )  # fmt: skip
         runs.again.click(
             handler(runs.notice)(self.train_again), [self.memory.run],
@@ -196,6 +199,9 @@ def launch_options(services: Services) -> dict[str, Any]:
         "quiet": True,
         "max_file_size": MAX_UPLOAD,
         "app_kwargs": {
-            "routes": [zip_route(services), gguf_route(services), answers_route(services)]
+            "routes": [
+                *(zip_route(services), gguf_route(services), answers_route(services)),
+                news_route(services),
+            ]
         },
     }

@@ -15,26 +15,26 @@ from app.clock import file_size
 from app.guard import HIDDEN, Updates, handler
 from app.html import CLICKS, heading, notice, text
 from app.memory import Memory
+from app.news import fingerprint, newest_and_active
 from app.pieces import piece
 from app.services import Services
 from app.wording import runs as words
 from jobs.job import Job, JobNotFound, JobStatus
 from lora_engine.errors import DataError
 
-POLL_SECONDS = 1.0
-
 
 class RunsTab:
     """Layout and handlers; the chosen run's number lives in ``memory.run``."""
 
-    def __init__(self, services: Services, memory: Memory, status: gr.HTML) -> None:
+    def __init__(self, services: Services, memory: Memory, status: gr.HTML, news: gr.HTML) -> None:
         self.store = services.store
         self.status = status
         """The sign of the queue, seen from every tab."""
         self.chosen = memory.run
         self.seen = gr.State("")
         """What was drawn last, so that nothing is sent while nothing changes."""
-        self.timer = gr.Timer(POLL_SECONDS)
+        self.news = news
+        """Clicks by itself where there is something to draw."""
         self.services = services
         self.memory = memory
         with gr.Row(equal_height=False):
@@ -81,7 +81,7 @@ class RunsTab:
         outputs = self.outputs()
         guard = handler(self.notice)
         quiet: dict[str, Any] = {**HIDDEN, "queue": False}
-        self.timer.tick(self.poll, [self.chosen, self.seen], outputs, **quiet)
+        self.news.click(self.poll, [self.chosen, self.seen], outputs, **quiet)
         self.chosen.change(self.poll, [self.chosen, self.seen], outputs, **quiet)
         self.list.click(guard(self.choose), None, outputs, **quiet)
         for button, change in (
@@ -90,7 +90,7 @@ class RunsTab:
             (self.ask_delete, self.ask),
             (self.delete, self.remove),
         ):
-            # by the timer's way, not the queue's: an older drawing must not arrive after a newer
+            # as the news do, not by the queue: an older drawing must not arrive after a newer
             button.click(guard(change), [self.chosen], outputs, **quiet)
         self.log_fold.expand(None, None, None, js=runs_view.TO_THE_END_JS)
         self.keep.click(lambda: gr.update(visible=False), None, self.confirm, **HIDDEN)
@@ -111,7 +111,7 @@ class RunsTab:
         away = runs_view.worker_is_away(jobs, time.time())
         job = next((job for job in jobs if job.id == chosen), None)
         log = self.store.log_tail(job.id) if job else ""
-        now = str(hash((chosen, away, log, *map(_fingerprint, jobs))))
+        now = str(hash((chosen, away, log, *map(fingerprint, jobs))))
         if now == seen:
             return {self.seen: gr.skip()}
         updates: Updates = {
@@ -125,11 +125,11 @@ class RunsTab:
 
     def _listed(self, chosen: int) -> list[Job]:
         """The newest runs, those that have not ended, and the chosen one, however old."""
-        jobs = {job.id: job for job in (*self.store.list(), *self.store.active())}
-        if chosen not in jobs:
+        jobs = newest_and_active(self.store)
+        if chosen not in (job.id for job in jobs):
             with suppress(JobNotFound):
-                jobs[chosen] = self.store.get(chosen)
-        return sorted(jobs.values(), key=lambda job: -job.id)
+                jobs.append(self.store.get(chosen))
+        return jobs
 
     def _nothing(self, some: bool) -> Updates:
         hidden = gr.update(visible=False)
@@ -195,8 +195,8 @@ class RunsTab:
     def ask_stop(self, chosen: int) -> Updates:
         """Stop a running job after its update, or take a waiting one out of the queue."""
         job = self.store.request_cancel(chosen)
-        said = words.STOP_ASKED if job.cancel_requested else words.STOP_DONE
-        return self._show(chosen, notice("info", said))
+        # at a running job the header says it, as long as it is true
+        return self._show(chosen, "" if job.cancel_requested else notice("info", words.STOP_DONE))
 
     def go_on(self, chosen: int) -> Updates:
         """Put a stopped or failed job back into the queue."""
@@ -229,15 +229,6 @@ class RunsTab:
 
 def _action(label: str, elem_id: str, variant: Any = "secondary") -> gr.Button:
     return gr.Button(label, variant=variant, visible=False, size="sm", elem_id=elem_id)
-
-
-def _fingerprint(job: Job) -> tuple[object, ...]:
-    """What of a job is seen on the tab."""
-    return (
-        *(job.id, job.status, job.phase, job.message, job.step, job.total_steps, job.loss),
-        *(job.eval_loss, job.eta_seconds, job.memory_mb, job.cancel_requested, job.finished_at),
-        job.error,
-    )
 
 
 def download_link(job: Job, size: int) -> str:
