@@ -87,8 +87,9 @@ class AfterPanel:
                         list(words.COMBINE_METHODS), value="svd", label=words.COMBINE_METHOD
                     )
                 with gr.Column(elem_classes="field", min_width=120):
-                    self.combine_r = gr.Number(
-                        None, label=words.COMBINE_R, precision=0, elem_id="combine-r"
+                    # a number that Gradio takes out for a while comes back as 0
+                    self.combine_r = gr.Textbox(
+                        label=words.COMBINE_R, max_lines=1, elem_id="combine-r"
                     )
             self.combine = _lone_button(words.COMBINE, "combine")
         self.combine_place = _place("combine-notice")
@@ -230,14 +231,14 @@ class AfterPanel:
         weight: float,
         weights_others: str,
         method: str,
-        r: float | None,
+        r: str,
     ) -> Iterator[Updates]:
         """Combine with other runs; the result is a new line in the list."""
         if not others:
             raise SettingsError("job_ids", words.COMBINE_NONE)
         jobs, place = [self._needed(each) for each in (run, *others)], self.combine_place
         weights = [weight or 0.0, *making.read_weights(weights_others, len(others))]
-        form = {"method": method, "r": r if method == "svd" else None}
+        form = {"method": method, "r": making.read_rank(r) if method == "svd" else None}
         for step in told(
             place, lambda tell: making.combine(self.services, jobs, weights, form, tell)
         ):

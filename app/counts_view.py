@@ -59,12 +59,13 @@ def _too_little(memory: int, has: int) -> str:
     return notice("warning", said)
 
 
-def blank_html() -> str:
-    """The card while a setting cannot be used: numbers from before would pass as its own."""
+def blank_html(problem: str) -> str:
+    """The card while a setting cannot be used, and which: numbers from before would pass as its
+    own."""
     return (
         '<div class="counts blank"><p class="big" data-count="trainable">'
         f"<strong>{text(words.BLANK)}</strong> {text(words.TRAINABLE)}</p>"
-        f"{muted(words.COUNTS_INVALID)}</div>"
+        f"{muted(words.COUNTS_INVALID.format(problem=problem))}</div>"
         f'<p class="count-bar" aria-hidden="true">{text(words.COUNT_BAR_INVALID)}</p>'
     )
 

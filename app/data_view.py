@@ -147,7 +147,7 @@ def balance_html(dataset: Dataset) -> str:
     )
     more = len(counts) - len(shown)
     said = [*remarks(counts), *([words.MORE_LABELS.format(count=f"{more:,}")] if more else [])]
-    title = words.LABELS.format(count=f"{len(counts):,}")
+    title = plural(len(counts), words.LABELS)
     return f'<h3>{text(title)}</h3><ul class="bars">{bars}</ul>{"".join(map(muted, said))}'
 
 

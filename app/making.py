@@ -121,6 +121,16 @@ def read_weights(text: str, count: int) -> list[float]:
     return found * count if len(found) == 1 else found
 
 
+def read_rank(text: str) -> int | None:
+    """A rank as it was typed; None where there is none. Raises SettingsError."""
+    if not text.strip():
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingsError("r", words.COMBINE_R_BAD.format(text=text.strip())) from None
+
+
 def can_be_added(job: Job) -> bool:
     """Whether a run's adapter holds pairs only, which is what can be added up."""
     lora = job.config.lora

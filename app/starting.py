@@ -13,7 +13,8 @@ from lora_engine.adapter_config import read_settings
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.continued import check_same
 from lora_engine.counts import count_parameters
-from lora_engine.data.roles import check_roles
+from lora_engine.data.labels import only_one
+from lora_engine.data.roles import check_roles, roles_of_test
 from lora_engine.errors import AdapterError, DataError, ModelError, SettingsError
 from lora_engine.extras import check_extras
 from lora_engine.profile import ModelProfile
@@ -75,18 +76,43 @@ def check_here(services: Services, config: TrainConfig, profile: ModelProfile | 
     """Whether this machine has what the settings ask for; ``profile`` is the model's, if known.
 
     Raises:
-        SettingsError: a package, an adapter or test data is missing, or the adapter to start from
-            is another one than the settings mean; ``field`` says for which setting.
+        SettingsError: a package, an adapter or test data is missing, all rows have one label, or
+            the adapter to start from is another one than the settings mean; ``field`` says for
+            which setting.
     """
     check_extras(config)
+    _check_labels(services, config)
     test = config.test_dataset
     if test is not None and not Path(test).is_file():
-        try:
-            services.library.get(test)
-        except DataError as error:
-            raise SettingsError("test_dataset", str(error)) from None
+        _check_test(services, test, config)
     if config.start_from is not None:
         _check_start(config.start_from, config, profile)
+
+
+def _check_labels(services: Services, config: TrainConfig) -> None:
+    try:
+        data = services.library.get(config.dataset)
+    except DataError:
+        return  # told elsewhere
+    if data.task == "classification" and config.task != "text" and len(data.label_counts) == 1:
+        raise SettingsError("dataset", only_one(next(iter(data.label_counts))))
+
+
+def _check_test(services: Services, test: str, config: TrainConfig) -> None:
+    try:
+        kept = services.library.get(test)
+        if roles := config.roles or _roles_of(services, config.dataset):
+            roles_of_test(kept, roles)
+    except DataError as error:
+        raise SettingsError("test_dataset", str(error)) from None
+
+
+def _roles_of(services: Services, dataset: str) -> dict[str, str]:
+    """The roles of the training data; none where it is not chosen yet."""
+    try:
+        return services.library.get(dataset).roles
+    except DataError:
+        return {}
 
 
 def _check_start(said: str, config: TrainConfig, profile: ModelProfile | None) -> None:

@@ -14,8 +14,8 @@ from lora_engine.data.nouns import Dataset
 from lora_engine.errors import SettingsError
 
 FEW_ROWS = 20
-FEW_UPDATES = 20
-"""Fewer than these hardly change a model; the preset “Quick look” has just so many updates."""
+FEW_UPDATES = 10
+"""Fewer than these hardly change a model."""
 CHARACTERS_A_TOKEN = 4
 """Of English text, roughly; of Chinese there are fewer."""
 Values = dict[str, Any]

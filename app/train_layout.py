@@ -55,6 +55,7 @@ class TrainLayout:
                         elem_id="train-model",
                     )
                     piece(help_text(words.MODEL_HELP))
+            self.model_problem = piece(elem_classes="problem", elem_id="train-model-problem")
             self.model_notice = piece(elem_classes="place", elem_id="model-notice")
 
     def _build_adapter(self) -> None:

@@ -51,22 +51,23 @@ class TrainTab:
 
     def _connect(self) -> None:
         layout, outputs = self.layout, self.outputs()
-        live: dict[str, Any] = {**HIDDEN, "queue": False, "trigger_mode": "always_last"}
         guard = handler(layout.notice)
-        layout.dataset.input(guard(self.pick_data), layout.inputs, outputs, **HIDDEN)
+        # without preprocessing: a late request may name modules of the model before
+        late: dict[str, Any] = {**HIDDEN, "preprocess": False}
+        layout.dataset.input(guard(self.pick_data), layout.inputs, outputs, **late)
         layout.fields["lora.method"].control.change(
-            guard(self.pick_method), layout.inputs, outputs, **HIDDEN, queue=False
+            guard(self.pick_method), layout.inputs, outputs, **late, queue=False
         )
+        live: dict[str, Any] = {**late, "queue": False, "trigger_mode": "always_last"}
         gr.on(
             [layout.dataset.change, *(control.change for control in layout.controls)],
             handler(layout.notice, clear=False)(self.recount),
             [layout.restored, layout.trouble, *layout.inputs],
             outputs,
-            preprocess=False,  # a late request may name modules of the model before
             **live,
         )
         layout.model.input(
-            handler(layout.model_notice)(self.pick_model), layout.inputs, outputs, **HIDDEN
+            handler(layout.model_notice)(self.pick_model), layout.inputs, outputs, **late
         )
         chosen = [layout.dataset, layout.model]
         layout.presets.click(guard(self.use_preset), chosen, outputs, **HIDDEN)
@@ -145,23 +146,35 @@ class TrainTab:
         """Take other data; a starter model gives way to the one that is made for such data."""
         return self.with_data(dataset or "", model or "", self.values(controls))
 
+    def follow(
+        self, chosen: str, dataset: str | None, model: str | None, *controls: Any
+    ) -> Updates:
+        """The data set that was chosen elsewhere on the page; the list of them as it is now."""
+        if not chosen or chosen == dataset:
+            return self.show.datasets(chosen)
+        return self.with_data(chosen, model or "", self.values(controls))
+
     def with_data(self, dataset: str, model: str, values: Values) -> Updates:
-        """The whole form for a data set that a person has chosen.
+        """The whole form for a data set that a person has chosen."""
+        model, fitting, said = self._for_data(dataset, model, values)
+        updates = self.show.whole(dataset, model, fitting, values)
+        return updates | {self.layout.notice: notice("info", said) if said else ""}
+
+    def _for_data(self, dataset: str, model: str, values: Values) -> tuple[str, Values, str]:
+        """The model and the settings for a data set, and a sentence where the model is another.
 
         Where the settings are a preset's they become that preset's for the new data.
         """
         kind = "classification" if self.show.data_task(dataset) == "classification" else "chat"
         preset = matching_preset(values, self.show.profile_at_hand("", model))
-        said = ""
-        asked, starter = values, STARTERS.get(model)
+        said, starter = "", STARTERS.get(model)
         if starter is not None and starter.task != kind:
             better = next(each for each in STARTERS.values() if each.task == kind)
             model, said = better.id, words.MODEL_FOLLOWS.format(title=better.title)
         if preset is not None:
             profile = fit(self.services, model, dataset).profile
             values = values | preset_values(PRESETS[preset], profile)
-        updates = self.show.whole(dataset, model, values, asked)
-        return updates | {self.layout.notice: notice("info", said) if said else ""}
+        return model, values, said
 
     def pick_method(self, dataset: str | None, _model: str | None, *controls: Any) -> Updates:
         """Show what belongs to the chosen method."""
@@ -223,9 +236,12 @@ class TrainTab:
         layout = self.layout
         known = {name: value for name, value in form.items() if name in layout.fields}
         model = str(form.get("base_model") or layout.first_model)
+        values = layout.start_values | known
         done = {layout.restored: True}
         try:
-            return done | self.show.whole(dataset, model, layout.start_values | known)
+            if dataset:  # it may have been chosen after the form was left
+                model, values, _ = self._for_data(dataset, model, values)
+            return done | self.show.whole(dataset, model, values)
         except ModelError as error:  # a folder that is no longer there, for example
             first = self.show.whole(dataset, layout.first_model, layout.start_values | known)
             return {**done, **first, layout.model_notice: notice("warning", str(error))}

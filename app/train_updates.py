@@ -1,5 +1,6 @@
 """What the Train tab shows for given values, as updates of its components."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from app import counts_view, train_form
 from app.fields import BY_NAME, PATTERN, TARGETS, applies, classes
 from app.fitting import fit, fit_at_hand
 from app.guard import Updates
-from app.html import muted, notice, text
+from app.html import muted, notice, plural, text
 from app.memory import Memory
 from app.presets import known_modules, matching_preset
 from app.presets_view import presets_html
@@ -22,9 +23,13 @@ from jobs.devices import machine
 from lora_engine import catalog
 from lora_engine.config import TrainConfig
 from lora_engine.counts import count_parameters
+from lora_engine.data.roles import roles_of_test
 from lora_engine.errors import DataError, SettingsError
 from lora_engine.needs import memory_needed
 from lora_engine.profile import ModelProfile
+
+Choices = list[tuple[str, str]]
+"""Label and value of each."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class TrainUpdates:
         """
         layout = self.layout
         updates: Updates = {drawn.problem: "" for drawn in layout.fields.values()}
-        updates |= {layout.dataset_problem: "", layout.trouble: ""}
+        updates |= dict.fromkeys((layout.dataset_problem, layout.model_problem, layout.trouble), "")
         updates[self.memory.form] = {**values, "base_model": model}
         try:
             seen = fit_at_hand(self.services, model, dataset)
@@ -61,9 +66,9 @@ class TrainUpdates:
         except SettingsError as error:
             if error.field == TARGETS and values.get(PATTERN):  # which replaces the boxes
                 error = SettingsError(PATTERN, str(error))
-            blank = {layout.counts: counts_view.blank_html(), layout.estimate: ""}
-            said = self.refusal(error) if told else self.problem(error)
-            return blank | updates | said
+            said = self._by_label(error)
+            blank = {layout.counts: counts_view.blank_html(said), layout.estimate: ""}
+            return blank | updates | (self.refusal(error) if told else self.problem(error))
         return updates | {layout.estimate: self._estimate(config, dataset)}
 
     def shown(self, dataset: str, values: Values) -> Updates:
@@ -88,8 +93,9 @@ class TrainUpdates:
             return {drawn.problem: said}
         if error.field == "dataset":
             return {self.layout.dataset_problem: said}
-        place = self.layout.model_notice if error.field == "base_model" else self.layout.trouble
-        return {place: notice("error", str(error))}
+        if error.field == "base_model":
+            return {self.layout.model_problem: said}
+        return {self.layout.trouble: notice("error", str(error))}
 
     def refusal(self, error: SettingsError) -> Updates:
         """The same, and under the button that was pressed: its field may be out of sight."""
@@ -125,6 +131,9 @@ class TrainUpdates:
         known = known_modules(profile)
         chosen = [name for name in values.get(TARGETS) or () if name in known]
         values = {**values, TARGETS: chosen or list(profile.default_targets)}
+        tests = self._tests(dataset)
+        if values.get("test_dataset") in self._unfit(tests):
+            values["test_dataset"] = ""
         new = {n: v for n, v in values.items() if asked is None or v != asked.get(n)}
         choices = counts_view.module_choices(profile)
         return {
@@ -135,16 +144,27 @@ class TrainUpdates:
             self.layout.fields[TARGETS].control: _choice(choices, TARGETS, new),
             self.layout.model_notice: muted(counts_view.model_sentence(profile)),
             **self.live(dataset, model, values),
-            **self._open_choices(dataset, model, new),
+            **self._open_choices(model, tests, new),
         }
 
-    def _open_choices(self, dataset: str, model: str, new: Values) -> Updates:
+    def _tests(self, dataset: str) -> Choices:
+        """The data sets that can test what is learned from ``dataset``."""
+        kept = {each.dataset_id: each for each in self.services.library.list()}
+        data = kept.pop(dataset, None)
+        fitting = []
+        for each in kept.values():
+            with suppress(DataError):
+                roles_of_test(each, data.roles if data else {})
+                fitting.append((each.name, each.dataset_id))
+        return fitting
+
+    def _unfit(self, tests: Choices) -> set[str]:
+        """The kept data sets that are not among ``tests``."""
+        every = {each.dataset_id for each in self.services.library.list()}
+        return every - {dataset_id for _, dataset_id in tests}
+
+    def _open_choices(self, model: str, tests: Choices, new: Values) -> Updates:
         """The data sets to test on and the model's adapters to go on from, as they are now."""
-        tests = [
-            (each.name, each.dataset_id)
-            for each in self.services.library.list()
-            if each.dataset_id != dataset
-        ]
         store = self.services.store
         starts = [
             (f"{job.name} (#{job.id})", str(path))
@@ -165,7 +185,7 @@ class TrainUpdates:
     def datasets(self, chosen: str) -> Updates:
         """The kept data sets as choices; one that is no longer kept is not chosen."""
         kept = self.services.library.list()
-        choices = [(f"{each.name} ({each.rows:,} rows)", each.dataset_id) for each in kept]
+        choices = [(f"{each.name} ({plural(each.rows, 'row')})", each.dataset_id) for each in kept]
         value = chosen if chosen in (each.dataset_id for each in kept) else None
         return {self.layout.dataset: gr.update(choices=choices, value=value)}
 
@@ -208,7 +228,8 @@ class TrainUpdates:
         layout = self.layout
         problems = [drawn.problem for drawn in layout.fields.values()]
         return [
-            *(*layout.inputs, *problems, layout.dataset_problem, layout.model_notice),
+            *(*layout.inputs, *problems, layout.dataset_problem, layout.model_problem),
+            layout.model_notice,
             *(layout.presets, layout.counts, layout.estimate, layout.name, layout.notice),
             *(layout.trouble, layout.advanced),
             *(drawn.box for drawn in layout.fields.values()),

@@ -11,7 +11,7 @@ from lora_engine.data.encode import Encoded, split
 from lora_engine.data.labels import MOST_LABELS, TooManyLabelsError, counted, merged
 from lora_engine.data.library import Dataset, Library
 from lora_engine.data.nouns import Sample
-from lora_engine.data.roles import check_roles, task_of
+from lora_engine.data.roles import check_roles, roles_of_test, task_of
 from lora_engine.errors import DataError
 from lora_engine.folders import most_positions, read_config
 from lora_engine.inspection import model_task
@@ -118,13 +118,7 @@ def _encode_test(
     cache_dir: Path,
 ) -> Share:
     """The rows to test with: by the columns of the training data, else by their own names."""
-    if not set(roles.values()) <= set(dataset.columns):
-        if dataset.roles.keys() != roles.keys():
-            raise DataError(
-                f"The test data “{dataset.name}” has no columns for {', '.join(roles)}; give it "
-                "the columns of the training data."
-            )
-        roles = dataset.roles
+    roles = roles_of_test(dataset, roles)
     try:
         return _encode(task, words, library, dataset, roles, cache_dir)
     except DataError as error:

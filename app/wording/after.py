@@ -69,6 +69,7 @@ COMBINE_METHODS = (
     ("Linear: rough", "linear"),
 )
 COMBINE_R = "Rank (empty: the largest)"
+COMBINE_R_BAD = "“{text}” is no rank: type a whole number such as 8, or leave it empty."
 COMBINE = "Combine"
 COMBINE_NONE = "Choose another finished run on the same base model first."
 COMBINE_NONE_YET = "There is no other finished run on this base model yet."

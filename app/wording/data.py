@@ -99,7 +99,7 @@ LEARN_CONVERSATION = (
 )
 LEARN_LABEL = "The model reads “{first}”{pair} and learns to give the label in “{label}”."
 LEARN_LABEL_PAIR = " together with “{column}”"
-LABELS = "{count} labels"
+LABELS = "label"
 MORE_LABELS = "{count} more labels are not shown."
 LEARN_TEXT = "The model learns to continue the text of “{first}”, word by word."
 LEARN_SYSTEM = " “{column}” is set before each conversation."

@@ -69,7 +69,6 @@ DELETE_NO = "Keep it"
 DELETED = "“{name}” was deleted."
 PLAYGROUND = "Try it in the playground"
 DOWNLOAD = "Download the adapter (zip, {size})"
-STOP_ASKED = "The run stops after its current update."
 STOPPED_WAITING = (
     "This run was taken out of the queue before it started, so nothing was learned. Resume puts "
     "it back."

@@ -162,7 +162,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "test_dataset": (
         "Test data",
         "A kept data set with the same columns that is never trained on; the finished model is "
-        "measured on it. Empty means the validation rows are the measure.",
+        "measured on it. None means the validation rows are the measure.",
     ),
     "class_weights": (
         "Weigh rare labels up",
@@ -182,7 +182,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "gradient_checkpointing": (
         "Gradient checkpointing",
         "Computes layers twice instead of keeping what they made: less memory, about a third "
-        "slower. It is done where memory would not do otherwise, unless you say always or never.",
+        "slower. Only if needed means: where the memory that is free would not do.",
     ),
     "lora.method": (
         "Method",
@@ -216,7 +216,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "start_from": (
         "Go on from an adapter",
         "A finished run, or the path of an adapter's folder or zip made with the same settings, "
-        "to train further. Empty means to begin anew.",
+        "to train further. None means to begin anew.",
     ),
     "lora.init_lora_weights": (
         "Start of A and B",
@@ -277,7 +277,9 @@ CHOICES = {
     "quantization=none": "none",
     "quantization=nf4": "4 bits (NF4, QLoRA)",
     "quantization=int8": "8 bits",
-    "gradient_checkpointing=auto": "where memory would not do",
+    "lora.bias=all": "all",
+    "lora.bias=lora_only": "of adapted modules",
+    "gradient_checkpointing=auto": "only if needed",
     "gradient_checkpointing=on": "always",
     "gradient_checkpointing=off": "never",
     "lora.init_lora_weights=kaiming": "Kaiming (the paper's)",
@@ -319,7 +321,7 @@ BY_MODULE = "By target module"
 BIASES = "bias vectors"
 BLANK = "–"
 COUNT_BAR_INVALID = "– trainable: a setting cannot be used"
-COUNTS_INVALID = "A setting cannot be used; repair it to see the counts."
+COUNTS_INVALID = "A setting cannot be used: {problem}"
 COUNTS_WAIT = "The counts appear when a model is chosen."
 MEMORY = "Memory, before any row"
 MEMORY_SHORT = (

@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_engine.data.conversation import is_conversation
-from lora_engine.data.labels import MOST_LABELS, WHOLE_NUMBER, canonical
+from lora_engine.data.labels import LONGEST_LABEL, MOST_LABELS, WHOLE_NUMBER, canonical
 from lora_engine.data.names import KNOWN_NAMES, LABEL_NAMES, LABEL_PARTS, PAIR_NAMES, normalise
 
 NUMBER = re.compile(r"\s*[-+]?\d[\d.,:/\- ]*%?\s*|true|false", re.IGNORECASE)
 FEW_CLASSES = 20
 """Different whole numbers that may be classes even where few of them come again."""
 LONGEST_WORDS = 60
-"""Characters of a label in words."""
+"""Characters of a label in words, where few labels come again."""
+OFTEN = 4
+"""Rows a label from which on long ones are believed."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class Columns:
         """Whether the cells are few different short words or whole numbers."""
         cells = self._labels_in(column)
         different = set(cells)
-        if not cells or len(different) > MOST_LABELS or max(map(len, cells)) > LONGEST_WORDS:
+        longest = LONGEST_LABEL if OFTEN * len(different) <= len(cells) else LONGEST_WORDS
+        if not cells or len(different) > MOST_LABELS or max(map(len, cells)) > longest:
             return False
         if all(WHOLE_NUMBER.fullmatch(cell) for cell in different):
             return len(different) <= max(FEW_CLASSES, len(cells) / 2)
@@ -136,8 +139,7 @@ class Columns:
         longest = sorted(fitting, key=self._length, reverse=True)[:2]
         if len(longest) == 1:
             return self.with_numbers(longest[0]) or Guess(
-                {"text": longest[0]},
-                f"No column has a usual name, so “{longest[0]}” is taken as plain text.",
+                {"text": longest[0]}, self._why_text(longest[0])
             )
         first, second = sorted(longest, key=list(self.columns).index)
         return Guess(
@@ -145,6 +147,14 @@ class Columns:
             f"No column has a usual name, so “{first}” is taken as the question and "
             f"“{second}” as the answer.",
         )
+
+    def _why_text(self, column: str) -> str:
+        if normalise(column) in KNOWN_NAMES["prompt"] + KNOWN_NAMES["instruction"]:
+            return (
+                f"There is no column with answers to “{column}”, so it is taken as plain text: the "
+                "model would learn to write such texts, not to answer them."
+            )
+        return f"No column has a usual name, so “{column}” is taken as plain text."
 
     def _length(self, column: str) -> int:
         return sum(map(len, self._cells[column]))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from lora_engine.data.columns import Columns, Guess
-from lora_engine.data.nouns import DataTask
+from lora_engine.data.nouns import Dataset, DataTask
 from lora_engine.errors import DataError
 
 ROLE_TITLES: dict[str, tuple[str, str]] = {
@@ -53,6 +53,23 @@ def guess(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Guess
     if text := named.get("text"):
         return table.with_numbers(text) or Guess({"text": text})
     return table.from_cells()
+
+
+def roles_of_test(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, str]:
+    """How a test data set is read: by the columns of the training data, whose ``roles`` they are,
+    else by its own for the same roles.
+
+    Raises:
+        DataError: it has neither.
+    """
+    if set(roles.values()) <= set(dataset.columns):
+        return dict(roles)
+    if dataset.roles.keys() == roles.keys():
+        return dataset.roles
+    raise DataError(
+        f"The test data “{dataset.name}” has no columns for {', '.join(roles)}; give it the "
+        "columns of the training data."
+    )
 
 
 def check_roles(roles: Mapping[str, str | None], columns: Sequence[str]) -> dict[str, str]:

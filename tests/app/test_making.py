@@ -204,3 +204,10 @@ def test_weights_are_one_for_all_or_one_for_each() -> None:
         with pytest.raises(SettingsError, match="or 3 numbers") as refusal:
             making.read_weights(wrong, 3)
         assert refusal.value.field == "weights"
+
+
+def test_a_rank_is_a_whole_number_or_left_out() -> None:
+    assert making.read_rank(" ") is None
+    assert making.read_rank(" 8 ") == 8
+    with pytest.raises(SettingsError, match=r"“8\.5” is no rank"):
+        making.read_rank("8.5")

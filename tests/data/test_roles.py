@@ -227,3 +227,19 @@ def test_names_are_compared_without_case_spaces_and_punctuation() -> None:
 
 def test_every_role_has_a_title_and_a_sentence() -> None:
     assert all(title and sentence.endswith(".") for title, sentence in ROLE_TITLES.values())
+
+
+def test_long_labels_are_labels_where_they_come_again_and_again() -> None:
+    long = "the customer wants to know why the card has not arrived after more than two weeks " * 2
+    rows = [(f"This is text number {n}", long if n % 3 else "short") for n in range(12)]
+    assert guess(["text", "label"], rows).roles == {"text": "text", "label": "label"}
+    prose = [(text, f"{long} {n}") for n, (text, _) in enumerate(rows)]
+    assert guess(["text", "label"], prose).roles.get("label") is None
+
+
+def test_questions_without_answers_are_told() -> None:
+    rows = [(f"How do I do the thing number {n}?",) for n in range(8)]
+    found = guess(["question"], rows)
+    assert found.roles == {"text": "question"}
+    assert found.note.startswith("There is no column with answers to “question”, so it is taken")
+    assert guess(["remark"], rows).note.startswith("No column has a usual name")

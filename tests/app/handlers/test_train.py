@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_a_model_that_cannot_be_found_is_told_under_the_button_too(
     page: Page, dataset_id: str, tmp_path: Path
 ) -> None:
     refused = page.train.start_run("", dataset_id, str(tmp_path / "nowhere"), *form(page))
-    assert "nowhere" in refused[page.train.layout.model_notice]
+    assert "nowhere" in refused[page.train.layout.model_problem]
     assert "nowhere" in refused[page.train.layout.trouble]
 
 
@@ -170,7 +171,7 @@ def test_choosing_a_model_offers_its_modules(
     assert modules["value"] == ["q_proj", "v_proj"]
     assert ("down_proj × 30", "down_proj") in modules["choices"]
     assert "134,515,008" in done[layout.model_notice]
-    assert "211 modules" in done[layout.model_notice]
+    assert "212 modules" in done[layout.model_notice]
     assert ("SmolLM2 135M Instruct (answers)", STARTER) in done[layout.model]["choices"]
     others = {drawn.control for name, drawn in layout.fields.items() if name != TARGETS}
     changed = [done[control] for control in others & done.keys()]
@@ -207,9 +208,9 @@ def test_data_and_model_that_do_not_go_together_are_told(
     page: Page, services: Services, dataset_id: str
 ) -> None:
     changes = page.train.recount(True, "", dataset_id, "all-minilm-l6-v2", *form(page))
-    assert "reads texts and cannot write" in changes[page.train.layout.model_notice]
+    assert "reads texts and cannot write" in changes[page.train.layout.model_problem]
     refused = page.train.start_run("", dataset_id, "all-minilm-l6-v2", *form(page))
-    assert "cannot write" in refused[page.train.layout.model_notice]
+    assert "cannot write" in refused[page.train.layout.model_problem]
     assert services.store.list() == []
 
 
@@ -272,3 +273,71 @@ def test_nothing_starts_without_data(page: Page, services: Services) -> None:
     assert "Choose a data set" in refused[page.train.layout.dataset_problem]
     assert "Choose a data set" in refused[page.train.layout.trouble]
     assert services.store.list() == []
+
+
+def test_a_data_set_chosen_elsewhere_is_the_one_to_train_on(
+    page: Page, services: Services, dataset_id: str, tmp_path: Path
+) -> None:
+    train, layout = page.train, page.train.layout
+    moods = labelled(services, tmp_path)
+    followed = train.follow(moods, dataset_id, STARTER, *form(page))
+    assert followed[layout.dataset]["value"] == moods
+    assert followed[layout.model]["value"] == "all-minilm-l6-v2"
+    assert "MiniLM" in followed[layout.notice]
+    same = train.follow(moods, moods, "all-minilm-l6-v2", *form(page))
+    assert same.keys() == {layout.dataset}, "only the list, which may have grown"
+
+
+def test_a_fresh_page_has_a_model_for_its_data(
+    page: Page, services: Services, tmp_path: Path
+) -> None:
+    train, layout = page.train, page.train.layout
+    form_left = {"base_model": STARTER, "lora.r": 4}
+    shown = train.restore(form_left, labelled(services, tmp_path))
+    assert shown[layout.model]["value"] == "all-minilm-l6-v2"
+    assert shown[layout.fields["lora.r"].control] == 4
+
+
+def test_test_data_that_do_not_fit_other_data_are_put_away(
+    page: Page, services: Services, dataset_id: str, tmp_path: Path
+) -> None:
+    train, layout = page.train, page.train.layout
+    moods = labelled(services, tmp_path)
+    (tmp_path / "other.csv").write_text("text,label\nhello there,glad\nwell then,sad\n")
+    test = services.library.add(tmp_path / "other.csv").dataset_id
+    control = layout.fields["test_dataset"].control
+    fits = train.with_data(moods, "all-minilm-l6-v2", {**values(page), "test_dataset": test})
+    assert fits[control]["choices"] == [("none", ""), ("other.csv", test)]
+    assert "value" not in fits[control], "it stays"
+    chat = train.with_data(dataset_id, STARTER, {**values(page), "test_dataset": test})
+    assert chat[control]["choices"] == [("none", "")]
+    assert chat[control]["value"] == ""
+    refused = train.start_run("", dataset_id, STARTER, *form(page, test_dataset=test))
+    assert "has no columns for prompt" in refused[layout.fields["test_dataset"].problem]
+    assert services.store.list() == []
+
+
+def values(page: Page) -> dict[str, Any]:
+    return dict(zip(page.train.layout.fields, form(page), strict=True))
+
+
+def test_one_label_alone_is_refused_before_a_run_waits(
+    page: Page, services: Services, tmp_path: Path
+) -> None:
+    (tmp_path / "same.csv").write_text("text,label\n" + "\n".join(f"text {i},cat" for i in "abcd"))
+    same = services.library.add(tmp_path / "same.csv").dataset_id
+    layout = page.train.layout
+    controls = form(page, **{TARGETS: ["query", "value"]})
+    told = page.train.recount(True, "", same, "all-minilm-l6-v2", *controls)
+    assert "Every row has the label “cat”" in told[layout.dataset_problem]
+    refused = page.train.start_run("", same, "all-minilm-l6-v2", *controls)
+    assert "Every row has the label “cat”" in refused[layout.trouble]
+    assert services.store.list() == []
+
+
+def test_the_counts_say_which_setting_cannot_be_used(page: Page, dataset_id: str) -> None:
+    told = page.train.recount(True, "", dataset_id, STARTER, *form(page, learning_rate=-1))
+    assert (
+        "A setting cannot be used: Learning rate must be greater than 0"
+        in (told[page.train.layout.counts])
+    )
