@@ -20,7 +20,10 @@ def make(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
 
     theirs: Any = bitsandbytes.optim  # without types
     words = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
-    theirs.GlobalOptimManager.get_instance().override_config(words, "optim_bits", 32)
+    manager = theirs.GlobalOptimManager.get_instance()
+    for weight in model.parameters():  # one of an earlier model, gone by now, may have had its id
+        manager.pid2config.pop(id(weight), None)
+    manager.override_config(words, "optim_bits", 32)
     found: torch.optim.Optimizer = theirs.AdamW8bit(
         parameter_groups(model, config),
         lr=config.learning_rate,

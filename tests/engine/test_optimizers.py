@@ -1,5 +1,7 @@
 """The optimisers beside AdamW: what they keep, and what comes of it."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -89,3 +91,20 @@ def test_8_bit_adamw_keeps_a_quarter_and_word_vectors_whole() -> None:
     (plain, plain_words), (small, small_words) = kept.values()
     assert 0.25 * plain < small < 0.27 * plain
     assert small_words == pytest.approx(plain_words, abs=8)  # AdamW's count of steps is a tensor
+
+
+def test_8_bit_adamw_forgets_the_word_vectors_of_models_that_are_gone() -> None:
+    """bitsandbytes knows them by their ids, which later weights may get."""
+    optim: Any = pytest.importorskip("bitsandbytes").optim
+    model = tiny.llama()
+    weight = model.get_submodule("model.layers.0.mlp.up_proj").weight
+    optim.GlobalOptimManager.get_instance().override_config(weight, "optim_bits", 32)
+    config = TrainConfig.parse(
+        {"base_model": "m", "dataset": "d", "optim": "adamw_8bit", "lora": {"method": "full"}}
+    )
+    inject(model, config.lora, profile_model(model, "x"))
+    optimizer = make_optimizer(model, config)
+    ids = torch.arange(40)[None]
+    model(input_ids=ids, labels=ids).loss.backward()
+    optimizer.step()
+    assert optimizer.state[weight]["state1"].dtype == torch.uint8
