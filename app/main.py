@@ -68,8 +68,8 @@ class Page:
     def _connect(self) -> None:
         data, train, runs, playground = self.data, self.train, self.runs, self.playground
         self.memory.dataset.change(
-            handler(train.layout.notice)(train.follow),
-            [self.memory.dataset, *train.layout.inputs],
+            handler(train.layout.notice, clear=False)(train.follow),
+            [train.layout.restored, self.memory.dataset, *train.layout.inputs],
             train.outputs(),
             preprocess=False,
             **HIDDEN,
@@ -110,12 +110,15 @@ class Page:
         return self.data.show(dataset_id or "")
 
     def go_to_train(
-        self, dataset_id: str, _before: str | None, model: str | None, *controls: Any
+        self, dataset_id: str, before: str | None, model: str | None, *controls: Any
     ) -> Updates:
-        """From the data to its training."""
+        """From the data to its training, where they may have been chosen already."""
+        opened = self.memory.open_tab(self.tabs, "train")
+        if dataset_id == before:
+            return opened
         return {
             **self.train.with_data(dataset_id, model or "", self.train.values(controls)),
-            **self.memory.open_tab(self.tabs, "train"),
+            **opened,
         }
 
     def train_again(self, run: int) -> Updates:

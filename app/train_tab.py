@@ -147,12 +147,19 @@ class TrainTab:
         return self.with_data(dataset or "", model or "", self.values(controls))
 
     def follow(
-        self, chosen: str, dataset: str | None, model: str | None, *controls: Any
+        self, restored: bool, chosen: str, dataset: str | None, model: str | None, *controls: Any
     ) -> Updates:
-        """The data set that was chosen elsewhere on the page; the list of them as it is now."""
-        if not chosen or chosen == dataset:
+        """The data set that was chosen elsewhere on the page; the list of them as it is now.
+
+        A page that is not ``restored`` yet shows defaults, which must not take the place of what
+        the browser remembers.
+        """
+        if not restored or not chosen or chosen == dataset:
             return self.show.datasets(chosen)
-        return self.with_data(chosen, model or "", self.values(controls))
+        updates = self.with_data(chosen, model or "", self.values(controls))
+        if not updates[self.layout.notice]:
+            del updates[self.layout.notice]  # why the model is another was not read yet
+        return updates
 
     def with_data(self, dataset: str, model: str, values: Values) -> Updates:
         """The whole form for a data set that a person has chosen."""

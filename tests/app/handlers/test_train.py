@@ -280,12 +280,18 @@ def test_a_data_set_chosen_elsewhere_is_the_one_to_train_on(
 ) -> None:
     train, layout = page.train, page.train.layout
     moods = labelled(services, tmp_path)
-    followed = train.follow(moods, dataset_id, STARTER, *form(page))
+    followed = train.follow(True, moods, dataset_id, STARTER, *form(page))
     assert followed[layout.dataset]["value"] == moods
     assert followed[layout.model]["value"] == "all-minilm-l6-v2"
     assert "MiniLM" in followed[layout.notice]
-    same = train.follow(moods, moods, "all-minilm-l6-v2", *form(page))
-    assert same.keys() == {layout.dataset}, "only the list, which may have grown"
+    (tmp_path / "more.csv").write_text("text,label\nhello there,glad\nwell then,sad\n")
+    more = services.library.add(tmp_path / "more.csv").dataset_id
+    again = train.follow(True, more, moods, "all-minilm-l6-v2", *form(page))
+    assert layout.notice not in again, "it stays until it is read"
+    at_once = {layout.dataset}  # only the list, which may have grown
+    assert train.follow(True, moods, moods, "all-minilm-l6-v2", *form(page)).keys() == at_once
+    early = train.follow(False, moods, None, STARTER, *form(page))
+    assert early.keys() == at_once, "what the browser remembers is still to come"
 
 
 def test_a_fresh_page_has_a_model_for_its_data(
