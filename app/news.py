@@ -1,7 +1,7 @@
 """Whether something of the runs has changed, which every open page asks once a second.
 
 Not by Gradio's timer: for each of its looks the browser goes through all that the page holds,
-which took a quarter of a core beside a run that wants them all (benchmarks/NOTES.md).
+which took a quarter of a core beside a run that wants them all (benchmarks/notes/page-and-data.md).
 """
 
 import time

@@ -1,5 +1,6 @@
 """Check settings against the data and the model, and put a run into the queue."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from app.comparing import adapter_of
@@ -14,6 +15,7 @@ from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.continued import check_same
 from lora_engine.counts import count_parameters
 from lora_engine.data.labels import only_one
+from lora_engine.data.nouns import Dataset
 from lora_engine.data.roles import check_roles, roles_of_test
 from lora_engine.errors import AdapterError, DataError, ModelError, SettingsError
 from lora_engine.extras import check_extras
@@ -81,38 +83,29 @@ def check_here(services: Services, config: TrainConfig, profile: ModelProfile | 
             which setting.
     """
     check_extras(config)
-    _check_labels(services, config)
+    data = None
+    with suppress(DataError):  # told elsewhere
+        data = services.library.get(config.dataset)
+    if data is not None and config.roles in (None, data.roles):
+        _check_labels(data, config)
     test = config.test_dataset
     if test is not None and not Path(test).is_file():
-        _check_test(services, test, config)
+        _check_test(services, test, config.roles or (data.roles if data else {}))
     if config.start_from is not None:
         _check_start(config.start_from, config, profile)
 
 
-def _check_labels(services: Services, config: TrainConfig) -> None:
-    try:
-        data = services.library.get(config.dataset)
-    except DataError:
-        return  # told elsewhere
+def _check_labels(data: Dataset, config: TrainConfig) -> None:
     if data.task == "classification" and config.task != "text" and len(data.label_counts) == 1:
         raise SettingsError("dataset", only_one(next(iter(data.label_counts))))
 
 
-def _check_test(services: Services, test: str, config: TrainConfig) -> None:
+def _check_test(services: Services, test: str, roles: dict[str, str]) -> None:
+    """``roles``: of the training data; none where that is not chosen yet."""
     try:
-        kept = services.library.get(test)
-        if roles := config.roles or _roles_of(services, config.dataset):
-            roles_of_test(kept, roles)
+        roles_of_test(services.library.get(test), roles)
     except DataError as error:
         raise SettingsError("test_dataset", str(error)) from None
-
-
-def _roles_of(services: Services, dataset: str) -> dict[str, str]:
-    """The roles of the training data; none where it is not chosen yet."""
-    try:
-        return services.library.get(dataset).roles
-    except DataError:
-        return {}
 
 
 def _check_start(said: str, config: TrainConfig, profile: ModelProfile | None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +180,9 @@ class TrainTab:
             better = next(each for each in STARTERS.values() if each.task == kind)
             model, said = better.id, words.MODEL_FOLLOWS.format(title=better.title)
         if preset is not None:
-            profile = fit(self.services, model, dataset).profile
-            values = values | preset_values(PRESETS[preset], profile)
+            with suppress(SettingsError):  # data and model do not go together, which ``live`` tells
+                profile = fit(self.services, model, dataset).profile
+                values = values | preset_values(PRESETS[preset], profile)
         return model, values, said
 
     def pick_method(self, dataset: str | None, _model: str | None, *controls: Any) -> Updates:

@@ -106,9 +106,9 @@ def kept_by(path: LossPath, model: nn.Module, batches: Sequence[list[Example]]) 
 
 
 def _at_most(model: Any, batches: Sequence[list[Example]]) -> float:
-    """Bytes that ``batches`` surely do not exceed, by the parts of a layer (as in Korthikanti et
-    al. 2022, https://arxiv.org/abs/2205.05198, section 4, with all of them in float32 and twice
-    as many); infinite where the model's config does not tell its sizes."""
+    """Bytes that ``batches`` do not exceed, by the parts of a layer (those that Korthikanti et al.
+    2022 count, https://arxiv.org/abs/2205.05198, section 4, generously and in float32); infinite
+    where the model's config does not tell its sizes."""
     config = model.config.get_text_config()
     names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
     sizes = [size for name in names if isinstance(size := getattr(config, name, None), int)]

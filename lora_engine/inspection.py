@@ -133,17 +133,25 @@ def profile_model(
     """
     head = model.get_output_embeddings()
     tied = head is not None and head.weight is model.get_input_embeddings().weight
-    groups: dict[tuple[Any, ...], list[str]] = {}
+    groups: dict[ModuleGroup, list[str]] = {}
     always_saved = tuple(dict.fromkeys((*fresh_heads(model), *absent)))
     for path, module in model.named_modules():
         found = adaptable(module)
-        name = path.rpartition(".")[2]
         if found is None or _inside(path, always_saved):
             continue
-        has_bias = getattr(module, "bias", None) is not None
-        is_head = module is head
-        groups.setdefault((name, *found, has_bias, is_head, is_head and tied), []).append(path)
-    names = {key[0] for key in groups if key[1] in ("Linear", "Conv1D") and not key[5]}
+        kind, in_features, out_features = found
+        group = ModuleGroup(
+            name=path.rpartition(".")[2],
+            kind=kind,
+            in_features=in_features,
+            out_features=out_features,
+            has_bias=getattr(module, "bias", None) is not None,
+            is_head=module is head,
+            is_tied=module is head and tied,
+            paths=(),
+        )
+        groups.setdefault(group, []).append(path)
+    names = {group.name for group in groups if group.kind in LINEAR_KINDS and not group.is_head}
     if not names:
         raise ModelError("This model has no linear layer that could be adapted.")
     return ModelProfile(
@@ -155,25 +163,8 @@ def profile_model(
         ),
         always_saved=always_saved,
         groups=tuple(
-            ModuleGroup(
-                name=name,
-                kind=kind,
-                in_features=in_features,
-                out_features=out_features,
-                has_bias=has_bias,
-                is_head=is_head,
-                is_tied=is_tied,
-                paths=tuple(paths),
-            )
-            for (
-                name,
-                kind,
-                in_features,
-                out_features,
-                has_bias,
-                is_head,
-                is_tied,
-            ), paths in sorted(groups.items(), key=lambda group: _rank(group[0][1], group[0][5]))
+            group.model_copy(update={"paths": tuple(groups[group])})
+            for group in sorted(groups, key=_rank)
         ),
         tensors=tuple(
             TensorInfo(name, tuple(p.shape), str(p.dtype).removeprefix("torch."))
@@ -229,9 +220,9 @@ KINDS: dict[ModuleKind, type[nn.Module]] = {
 }
 
 
-def _rank(kind: ModuleKind, is_head: bool) -> int:
+def _rank(group: ModuleGroup) -> int:
     """Linear layers come first, then the head, then the rest."""
-    return (1 if is_head else 0) if kind in LINEAR_KINDS else 2
+    return (1 if group.is_head else 0) if group.kind in LINEAR_KINDS else 2
 
 
 def _task_of(model: PreTrainedModel) -> Any:

@@ -6,7 +6,7 @@ skips the upper half block by block, and shares each key head among its query he
 (benchmarks/NOTES.md has the measurements.)
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -51,8 +51,7 @@ def packed_attention(
         raise NotImplementedError("packed attention knows only plain causal or full attention")
     borders = options.get("cu_seq_lens_q")
     ends = [0, query.shape[2]] if borders is None else borders.tolist()
-    causal = options.get("is_causal")
-    causal = getattr(module, "is_causal", True) if causal is None else causal
+    causal = is_causal(module, options)
     key_heads = key.shape[1]
     query = query[0].unflatten(0, (key_heads, -1)).transpose(1, 2)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -69,6 +68,12 @@ def packed_attention(
         )
     out = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
     return out.transpose(0, 1).flatten(1, 2)[None], None
+
+
+def is_causal(module: nn.Module, options: Mapping[str, Any]) -> bool:
+    """Whether no position sees ahead: as the call says, else as the module does."""
+    said = options.get("is_causal")
+    return bool(getattr(module, "is_causal", True) if said is None else said)
 
 
 def padded_attention(

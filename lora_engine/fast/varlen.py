@@ -16,7 +16,7 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
 from lora_engine.batches import Example
-from lora_engine.fast.attention import VARLEN
+from lora_engine.fast.attention import VARLEN, is_causal
 from lora_engine.fast.one_row import one_row_loss
 from lora_engine.loss import PaddedPath
 
@@ -59,8 +59,7 @@ def varlen_attention(
     """
     if attention_mask is not None or dropout or options.get("softcap") or query.shape[0] != 1:
         raise NotImplementedError("attention over packed rows knows only its plain causal form")
-    causal = options.get("is_causal")
-    if not (getattr(module, "is_causal", True) if causal is None else causal):
+    if not is_causal(module, options):
         raise NotImplementedError("attention over packed rows never sees ahead")
     if "row_ends" not in options:
         raise NotImplementedError("attention over packed rows must be told where they end")

@@ -147,7 +147,6 @@ def test_it_is_measured_only_where_it_may_be_tight(
 def test_rows_are_taken_as_long_as_the_longest(run: Runs) -> None:
     work = run.work()
     config = run.config(batch_size=3)
-    seen: list[list[Example]] = []
 
     class Path:
         def batches(self, examples: list[Example]) -> list[list[Example]]:

@@ -9,8 +9,13 @@ import pytest
 from app.fields import PATTERN, TARGETS
 from app.guard import handler
 from app.main import Page
+from app.presets import PRESETS, matching_preset, preset_values
 from app.services import Services
+from app.starting import start_training
 from jobs.store import JobStatus
+from lora_engine.config import TrainConfig
+from lora_engine.errors import SettingsError
+from tests import tiny
 from tests.app.handlers.steps import STARTER, click, form, labelled
 
 
@@ -347,3 +352,30 @@ def test_the_counts_say_which_setting_cannot_be_used(page: Page, dataset_id: str
         "A setting cannot be used: Learning rate must be greater than 0"
         in (told[page.train.layout.counts])
     )
+
+
+def test_a_fresh_page_comes_up_though_its_model_and_data_do_not_fit(
+    page: Page, services: Services, dataset_id: str, tmp_path: Path
+) -> None:
+    """A classifier in a folder of one's own is not changed for another model."""
+    train, layout = page.train, page.train.layout
+    model = str(tiny.save_model_folder(tmp_path / "bert", tiny.bert().base_model))
+    profile = services.profile(model)
+    left = preset_values(PRESETS["balanced"], profile) | {"base_model": model}
+    assert matching_preset({**layout.start_values, **left}, profile) == "balanced"
+    shown = train.restore(left, dataset_id)
+    assert shown[layout.model]["value"] == model
+    assert "reads texts and cannot write" in shown[layout.model_problem]
+
+
+def test_labels_of_other_columns_are_not_those_of_the_data_set(
+    services: Services, tmp_path: Path
+) -> None:
+    lines = [f"text number {n},cat,{'ab'[n % 2]}" for n in range(8)]
+    (tmp_path / "two.csv").write_text("text,label,second\n" + "\n".join(lines))
+    dataset = services.library.add(tmp_path / "two.csv").dataset_id
+    asked = {"base_model": "all-minilm-l6-v2", "dataset": dataset}
+    with pytest.raises(SettingsError, match="Every row has the label “cat”"):
+        start_training(services, TrainConfig.parse(asked))
+    roles = {"text": "text", "label": "second"}
+    assert start_training(services, TrainConfig.parse({**asked, "roles": roles})).id
