@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import children
 from lora_engine import adapter
-from lora_engine.batches import Plan
+from lora_engine.batches import Plan, learned_tokens
 from lora_engine.catalog import DEFAULT_HOME
 from lora_engine.config import TrainConfig
 from lora_engine.lora.inject import inject
@@ -41,14 +41,17 @@ def main() -> None:
     inject(model, config.lora, profile)
     adapter.save(model, folder / "start", config.lora, profile, str(work.model.path))
     lengths = [len(row["input_ids"]) for row in rows]
-    sizes = [len(plan.update(step)) for step in range(plan.total_steps)]
+    learned = [learned_tokens([row]) for row in rows]
+    first = len(plan.update(0))
     children.answer(
         {
             "model": str(work.model.path),
             "pad_id": work.words.pad_id,
             "labels": list(work.task.about().get("labels", ())),
-            "first_tokens": sum(lengths[: sizes[0]]),
+            "first_tokens": sum(lengths[:first]),
             "tokens": sum(lengths),
+            "first_learned": sum(learned[:first]),
+            "learned": sum(learned),
             "updates": plan.total_steps,
         }
     )

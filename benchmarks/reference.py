@@ -11,6 +11,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BitsAndBytesConfig,
     DataCollatorForSeq2Seq,
     DataCollatorWithPadding,
     Trainer,
@@ -20,6 +21,14 @@ from transformers import (
 
 from benchmarks import children
 from benchmarks.report import peak_memory_mb
+
+HAS_CARD = torch.cuda.is_available()
+NF4 = BitsAndBytesConfig(
+    load_in_4bit=True,
+    bnb_4bit_quant_type="nf4",
+    bnb_4bit_use_double_quant=True,
+    bnb_4bit_compute_dtype=torch.bfloat16,
+)
 
 
 class Clock(TrainerCallback):  # type: ignore[misc, unused-ignore]
@@ -41,14 +50,18 @@ def main() -> None:
     job = children.job()
     config, labels = job["config"], job["labels"]
     began = time.perf_counter()
+    precision, _, kernels = job["precision"].partition("+")
     # bf16-weights: the frozen weights in bf16; peft keeps A and B in float32
-    dtype = torch.bfloat16 if job["precision"] == "bf16-weights" else torch.float32
+    narrow = precision in ("bf16-weights", "nf4")
+    options: dict[str, Any] = {"dtype": torch.bfloat16 if narrow else torch.float32}
+    if precision == "nf4":
+        options |= {"quantization_config": NF4, "device_map": {"": 0 if HAS_CARD else "cpu"}}
     if labels:
         base = AutoModelForSequenceClassification.from_pretrained(
-            job["model"], num_labels=len(labels), dtype=dtype
+            job["model"], num_labels=len(labels), **options
         )
     else:
-        base = AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype)
+        base = AutoModelForCausalLM.from_pretrained(job["model"], **options)
     model = PeftModel.from_pretrained(base, job["start"], is_trainable=True)
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
     rows = datasets.load_from_disk(job["updates"])
@@ -63,8 +76,9 @@ def main() -> None:
         weight_decay=0.0,
         max_grad_norm=1.0,
         train_sampling_strategy="sequential",  # the rows come in the order of ours
-        bf16=job["precision"] == "bf16-autocast",
-        use_cpu=True,
+        bf16=precision in ("bf16-autocast", "nf4"),
+        use_liger_kernel=kernels == "liger",
+        use_cpu=not HAS_CARD,
         logging_steps=1,
         logging_strategy="steps",
         save_strategy="no",

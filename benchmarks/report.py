@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -119,10 +120,14 @@ def median(values: Sequence[float]) -> float:
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held, in MB of 10**6 bytes.
+    """The most memory that this process has held, in MB of 10**6 bytes; on a CUDA card, where it
+    has used one.
 
     On Linux from /proc, because getrusage also counts the process that started this one.
     """
+    used = sys.modules.get("torch")
+    if used is not None and used.cuda.is_initialized():
+        return float(used.cuda.max_memory_allocated()) / 1e6
     status = Path("/proc/self/status")
     if status.exists():
         line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))

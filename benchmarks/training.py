@@ -45,7 +45,7 @@ def works(data: Path, folder: Path) -> dict[str, Work]:
     """The rows of the table, over the real data in ``data``."""
     chat: dict[str, Any] = {
         "base_model": CHAT,
-        "dataset": str(_first_rows(data / "alpaca_en_demo.json", 64, folder)),
+        "dataset": str(first_rows(data / "alpaca_en_demo.json", 64, folder)),
         "validation_share": 0,
         "batch_size": 8,
         "max_length": 512,
@@ -116,7 +116,13 @@ def measure(work: Work, folder: Path, runs: int, precision: str = "") -> dict[st
         pairs.append({"seed": job["config"]["seed"], "ours": here, "reference": there})
         speeds = (f"{side['tokens_per_second']:.1f}" for side in (here, there))
         print(f"{work.name}, run {number + 1}: {' against '.join(speeds)} tokens/s", flush=True)
-    return {"config": work.config, "reference_precision": precision, "pairs": pairs}
+    return {
+        "config": work.config,
+        "reference_precision": precision,
+        "pairs": pairs,
+        "tokens": tokens,
+        "learned": job["learned"] - job["first_learned"],
+    }
 
 
 def judge(work: Work, found: dict[str, Any]) -> list[Bar]:
@@ -193,19 +199,28 @@ def _jobs(work: Work, folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _best(work: Work, job: dict[str, Any]) -> str:
-    """The precision in which the reference is fastest, by three updates of each."""
+    """The precision in which the reference is fastest, by three updates of each; one that this
+    machine cannot do is left out and named."""
     if len(work.precisions) == 1:
         return work.precisions[0]
     speeds = {}
     for precision in work.precisions:
-        tried = children.run("reference", job | {"precision": precision, "steps": 3, "test": ""})
+        try:
+            tried = children.run(
+                "reference", job | {"precision": precision, "steps": 3, "test": ""}
+            )
+        except RuntimeError as error:
+            print(f"{work.name}: the reference cannot do {precision}: {error}", flush=True)
+            continue
         speeds[precision] = 1 / tried["seconds"]
         print(f"{work.name}: two updates of the reference in {precision} take "
               f"{tried['seconds']:.1f} s", flush=True)  # fmt: skip
+    if not speeds:
+        raise RuntimeError(f"{work.name}: the reference ran in none of its precisions")
     return max(speeds, key=speeds.__getitem__)
 
 
-def _first_rows(path: Path, count: int, folder: Path) -> Path:
+def first_rows(path: Path, count: int, folder: Path) -> Path:
     """A file of the first ``count`` rows of a JSON list."""
     rows = json.loads(path.read_text(encoding="utf-8"))[:count]
     made = folder / path.name
