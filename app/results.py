@@ -81,13 +81,14 @@ def _cost(metrics: Metrics) -> str:
     if not tokens or not seconds:
         return ""
     peak = metrics.get("peak_memory_mb")
-    return words.RESULT_COST.format(
+    cost = words.RESULT_COST.format(
         steps=plural(metrics.get("steps") or 0, "update"),
         tokens=f"{tokens:,}",
         time=duration(seconds),
         speed=f"{metrics.get('tokens_per_second') or tokens / seconds:,.0f}",
         memory=words.RESULT_MEMORY.format(memory=megabytes(peak)) if peak else "",
     )
+    return f"{cost} {words.RESULT_NO_CARD}" if metrics.get("card_unused") else cost
 
 
 def loss_text(loss: float) -> str:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -37,6 +38,13 @@ def detect(wanted: str = "auto") -> list[Device]:
     return [Device(wanted, wanted)]
 
 
+def for_answers() -> Mapping[str, str]:
+    """Variables of a child that answers: of several cards it gets the last one, as training begins
+    with the first."""
+    indices = _cuda_indices()
+    return _cuda(indices[-1]).environment if len(indices) > 1 else {}
+
+
 @dataclass(frozen=True)
 class Machine:
     """What a run on this machine can count on."""
@@ -44,7 +52,8 @@ class Machine:
     memory: int
     """Bytes: of the largest graphics card that a run may get, or else of the machine."""
     fast_bf16: bool
-    """Whether products in bf16 are fast; where that cannot be seen without torch, True."""
+    """Whether products in bf16 are fast; where that cannot be seen without torch, True, except on
+    a Mac."""
 
 
 @cache
@@ -56,7 +65,10 @@ def machine() -> Machine:
         if known:
             return max(known, key=lambda card: card.memory)
     flags = _processor_flags()
-    fast = not flags or bool({"amx_bf16", "avx512_bf16", "bf16"} & flags)
+    # On a Mac the engine computes in float32.
+    fast = (sys.platform != "darwin" and not flags) or bool(
+        {"amx_bf16", "avx512_bf16", "bf16"} & flags
+    )
     return Machine(psutil.virtual_memory().total, fast)
 
 
@@ -81,9 +93,11 @@ def _cards() -> dict[str, Machine]:
 
 
 def _cuda(index: str) -> Device:
-    # The engine is told "auto", not "cuda": torch may have been built without CUDA.
-    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": index}
-    return Device(f"cuda:{index}", "auto", order)
+    # The engine is told "card", not "cuda": torch may have been built without CUDA.
+    seen = {"CUDA_VISIBLE_DEVICES": index}
+    if "CUDA_VISIBLE_DEVICES" not in os.environ:  # else the numbers are in the person's order
+        seen["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the driver's, whose numbers these are
+    return Device(f"cuda:{index}", "card", seen)
 
 
 def _cuda_indices() -> list[str]:

@@ -14,7 +14,7 @@ SIGKILL = 9
 """The signal's number, also where the system does not know it."""
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemory|can't allocate memory|cannot allocate memory|not enough memory"
-    r"|std::bad_alloc|\bMemoryError\b",
+    r"|std::bad_alloc|\bMemoryError\b|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import processes
+from jobs import devices, processes
 from jobs.reasons import MemoryKills
 
 LOG_BYTES = 1_000_000
@@ -35,7 +35,12 @@ class ServeChild:
         )
         self.memory_kills = MemoryKills()
         try:
-            self.process = processes.spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.process = processes.spawn(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                environment=devices.for_answers(),
+            )
         except OSError:
             self._log.close()
             raise

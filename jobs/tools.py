@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import processes, reasons
+from jobs import devices, processes, reasons
 from lora_engine.errors import WorkbenchError
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ def _run(
             [*command, *arguments, "--json", "--data-dir", str(home)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            environment=devices.for_answers(),
         )
     except OSError as error:
         raise ToolError(f"The process could not be started ({error.strerror}).") from error

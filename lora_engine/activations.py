@@ -23,6 +23,7 @@ from lora_engine.memory import free_memory
 from lora_engine.needs import FLOAT, MOMENTS
 from lora_engine.prepare import Work
 from lora_engine.progress import Progress, Report
+from lora_engine.quantization import holds_input
 
 BESIDE = 1.6
 """Memory that an update takes at its peak, as a multiple of what its forward pass keeps: gradients
@@ -147,8 +148,20 @@ def kept_bytes(path: LossPath, model: nn.Module, examples: list[Example]) -> int
     def never(_: None) -> Tensor:
         raise RuntimeError("what was only counted cannot be computed backwards")
 
-    with saved_tensors_hooks(count, never):
-        path.loss_sum(examples)
+    def count_input(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        count(given[0])
+
+    hooks = [
+        layer.register_forward_pre_hook(count_input)
+        for layer in model.modules()
+        if holds_input(layer)
+    ]
+    try:
+        with saved_tensors_hooks(count, never):
+            path.loss_sum(examples)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return total
 
 

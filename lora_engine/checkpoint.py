@@ -115,7 +115,7 @@ def load_checkpoint(
     _take_rates(optimizer, scheduler)
     torch.set_rng_state(contents["random"])
     if contents["random_cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(contents["random_cuda"])
+        torch.cuda.set_rng_state_all(contents["random_cuda"][: torch.cuda.device_count()])
     return RunState(**contents["state"])
 
 

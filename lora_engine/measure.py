@@ -1,5 +1,6 @@
 """The loss of finished adapters on rows that their run did not train on."""
 
+import gc
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,4 +49,6 @@ def unseen_losses(
             model.eval()
             path = work.task.path(model, config, work.words, place, work.longest)
             losses.append(mean_loss(path, rows.in_order()))
+            del model, path
+            gc.collect()  # its hooks hold it in a circle; the next base needs the room
     return losses

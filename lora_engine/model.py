@@ -1,5 +1,6 @@
 """Load a base model and its tokenizer from a folder: safetensors only, no code from the folder."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,24 @@ from lora_engine.errors import ModelError
 from lora_engine.inspection import AUTO_CLASSES, meta_model
 from lora_engine.quantization import keep_trainable, quantization_settings
 
+CARD = "card"
+"""The device of a machine whose graphics card is meant: as ``auto``, but a run says so where torch
+cannot use the card."""
+
 FAST_BF16 = ("amx_bf16", "avx512_bf16", "bf16")
 """Names, as torch.cpu.get_capabilities has them, of instructions for bf16 products."""
 
+log = logging.getLogger(__name__)
+
 
 def choose_device(wanted: str = "auto") -> torch.device:
-    """The device to work on: what Accelerate finds for ``auto``, else ``cpu``, ``cuda:1`` ….
+    """The device to work on: what Accelerate finds for ``auto`` or ``card``, where it works and
+    else the CPU; or the one that is named, such as ``cpu`` or ``cuda:1``.
 
     Raises:
-        ModelError: this machine has no such device.
+        ModelError: this machine has no device of that name.
     """
-    if wanted != "auto":
+    if wanted not in ("auto", CARD):
         try:
             device = torch.device(wanted)
             torch.zeros(1, device=device).item()  # the meta device holds nothing
@@ -31,6 +39,11 @@ def choose_device(wanted: str = "auto") -> torch.device:
             raise ModelError(f"This machine has no device named {wanted!r}; try cpu.") from None
         return device
     found: torch.device = Accelerator().device
+    try:
+        torch.ones(1, device=found).add_(1).item()  # a card may be older than torch's kernels
+    except RuntimeError as error:
+        log.warning("%s cannot be used, so this is done on the CPU: %s", found, error)
+        return torch.device("cpu")
     return found
 
 
@@ -100,6 +113,8 @@ def load_with_missing(
             **options,
             **config,
         )
+    except torch.OutOfMemoryError:
+        raise  # a quantised model is loaded onto the card; what to do then is known elsewhere
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {error}") from error
     if not options:  # a quantised model is on its device already and cannot be moved
@@ -129,7 +144,7 @@ def padding_id(tokenizer: Any) -> int:
 
 def _has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return torch.cuda.get_device_properties(device).major >= 8  # asked of this card
     if device.type == "cpu":
         return any(torch.cpu.get_capabilities().get(name) for name in FAST_BF16)
     return False

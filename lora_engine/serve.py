@@ -22,6 +22,7 @@ request the model must bring one.
 """
 
 import argparse
+import gc
 import json
 import logging
 import queue
@@ -51,6 +52,10 @@ from lora_engine.progress import Progress
 
 log = logging.getLogger(__name__)
 
+NO_MEMORY = (
+    "There is not enough memory for this answer: ask for fewer tokens, or again when no run is "
+    "being trained."
+)
 Loaded = TypeVar("Loaded", Speaker, Judge)
 Adapters = Sequence[Adapter | None]
 """Of a request's rows; None is the base model."""
@@ -83,9 +88,7 @@ class Service:
             self._tell(
                 number,
                 "error",
-                message="There is not enough memory for this answer; ask for fewer tokens."
-                if short
-                else "The model could not answer; the log says why.",
+                message=NO_MEMORY if short else "The model could not answer; the log says why.",
             )
         except Exception:
             log.exception("request failed")
@@ -161,6 +164,7 @@ class Service:
         key = base_model, how
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # the old base makes room before the new one comes
+            gc.collect()  # its hooks hold it in a circle
             self._tell(number, "status", message="Loading the model")
             self._loaded = key, load(self._folder(number, base_model))
         return cast(Loaded, self._loaded[1])

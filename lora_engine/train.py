@@ -26,7 +26,7 @@ from lora_engine.lora.inject import inject
 from lora_engine.lora.starts import finish_start
 from lora_engine.loss import backward, mean_loss
 from lora_engine.memory import Heap, limit_kernel_cache, peak_memory_mb
-from lora_engine.model import choose_device, choose_dtype
+from lora_engine.model import CARD, choose_device, choose_dtype
 from lora_engine.noise import add_embedding_noise
 from lora_engine.optimizer import make_optimizer, make_scheduler
 from lora_engine.outcome import collect_metrics, told_end, write_adapter
@@ -34,6 +34,13 @@ from lora_engine.patience import Impatient, Patience
 from lora_engine.prepare import prepare
 from lora_engine.progress import Phase, Progress, Report, ShouldStop
 from lora_engine.start_from import inject_and_load
+
+SAVING_SHARE = 20
+"""Between two checkpoints passes at least so many times what the last one took."""
+CARD_UNUSED = (
+    "PyTorch cannot use the graphics card (its driver or the card is too old, or PyTorch was "
+    "installed without CUDA), so this run is on the CPU"
+)
 
 
 def evaluates_every(total_steps: int) -> int:
@@ -70,8 +77,10 @@ def train(
     The task of the run decides what is learned (``lora_engine.tasks``). An update's loss is the
     mean over its learned tokens, or rows with a label, whatever the batch size. With
     ``resume`` the run goes on from ``out_dir/checkpoint`` where there is one. On the CPU a run
-    is deterministic for its seed, and a resumed run ends where an uninterrupted one would. Once
-    asked to stop, it first writes what was learned and then measures for ``measure_seconds``.
+    is deterministic for its seed, and a resumed run ends where an uninterrupted one would. A
+    checkpoint is written every ``checkpoint_seconds`` (0: after every update), or less often where
+    that takes long. Once asked to stop, it first writes what was learned and then measures for
+    ``measure_seconds``.
 
     Raises:
         WorkbenchError: settings, data or model that cannot be used.
@@ -83,6 +92,8 @@ def train(
     check_extras(config)
     set_seed(config.seed)
     place = choose_device(device)
+    if device == CARD and place.type == "cpu":
+        report(Progress(phase="preparing", message=CARD_UNUSED))
     start = adapter.read(Path(config.start_from)) if config.start_from else None
     patience = Patience(should_stop, measure_seconds)
     work = prepare(config, home, out_dir, report).watched(patience.check)
@@ -167,7 +178,7 @@ def train(
     if not state.step and not state.answers_before:
         state.answers_before = ask("before")
     evaluate_every = evaluates_every(plan.total_steps)
-    saved_at = time.monotonic()
+    saved_at, pause = time.monotonic(), checkpoint_seconds
     stopped = False
     model.train()
     while not is_over():
@@ -192,9 +203,12 @@ def train(
         is_last = state.step == plan.total_steps
         if (is_last or state.step % evaluate_every == 0) and not patience.asked():
             evaluate()
-        if is_over() or time.monotonic() - saved_at > checkpoint_seconds:
+        if is_over() or time.monotonic() - saved_at > pause:
+            began = time.monotonic()
             save_checkpoint(checkpoint, *parts, state, *basis)
             saved_at = time.monotonic()
+            # so that a model of many gigabytes does not spend the run on writing itself
+            pause = max(pause, SAVING_SHARE * (saved_at - began)) if pause else 0
 
     if state.step == 0:
         return TrainResult(None, {}, stopped)
@@ -202,6 +216,7 @@ def train(
     def leave(scores: dict[str, Any], kept_step: int) -> TrainResult:
         metrics = collect_metrics(model, counts, work, state, plan, place) | scores
         metrics["gradient_checkpointing"] = recomputes
+        metrics["card_unused"] = device == CARD and place.type == "cpu"
         metrics |= told_end(state, plan, kept_step, over=is_over() and not stopped)
         written = write_adapter(model, out_dir, config, profile, work, metrics)
         return TrainResult(written, metrics, stopped or patience.ran_out)

@@ -131,5 +131,9 @@ RESULT_COST = (
     "{steps} over {tokens} tokens; the training alone took {time}, at {speed} tokens/s{memory}."
 )
 RESULT_MEMORY = " and at most {memory} of memory"
+RESULT_NO_CARD = (
+    "It ran on the processor, because PyTorch cannot use this machine's graphics card: the log "
+    "says more."
+)
 RESULT_STOPPED = "The run was stopped after {steps} of {total} updates; what it learned is kept."
 UNSEEN_ROWS = ("row", "rows")

@@ -22,13 +22,14 @@ class LearnedPath(PaddedPath):
         batch = collate(examples, self._pad_id, torch.device("cpu"))
         labels = F.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).flatten()
         learned = (labels != IGNORED).nonzero()[:, 0]  # found here, as a GPU would be waited for
+        # These go before the card is set to work, or their copies would wait for it.
+        places, targets = learned.to(self._device), labels[learned].to(self._device)
         hidden = self._model.base_model(
             input_ids=batch.input_ids.to(self._device),
             attention_mask=batch.attention_mask.to(self._device),
             use_cache=False,
         ).last_hidden_state
-        states = hidden.flatten(0, 1).index_select(0, learned.to(self._device))
+        states = hidden.flatten(0, 1).index_select(0, places)
         head = self._model.get_output_embeddings()
         smoothing = self._label_smoothing if self._model.training else 0.0
-        targets = labels[learned].to(self._device)
         return head_loss(states, head.weight, getattr(head, "bias", None), targets, smoothing)

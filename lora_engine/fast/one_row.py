@@ -28,7 +28,9 @@ def one_row_loss(model: Any, examples: list[Example], smoothing: float, **option
     learned = (labels != IGNORED).nonzero()[:, 0]  # found here, as a GPU would be waited for
     device = model.device
     borders = torch.tensor([0, *lengths]).cumsum(0).int()
-    on_device = borders.to(device)
+    # All that the card needs goes there before it is set to work, or the copies would wait for it.
+    on_device, places = borders.to(device), learned.to(device)
+    targets = labels[learned].to(device)
     hidden = model.base_model(
         input_ids=ids[None].to(device),
         position_ids=positions[None].to(device),
@@ -41,5 +43,5 @@ def one_row_loss(model: Any, examples: list[Example], smoothing: float, **option
         **options,
     ).last_hidden_state[0]
     head = model.get_output_embeddings()
-    states, targets = hidden.index_select(0, learned.to(device)), labels[learned].to(device)
+    states = hidden.index_select(0, places)
     return head_loss(states, head.weight, getattr(head, "bias", None), targets, smoothing)

@@ -68,13 +68,13 @@ def varlen_attention(
         borders, longest = options["cu_seq_lens_q"], options["max_length_q"]
         q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
         return _kernel(q, k, v, borders, longest, scaling, grouped)[None], None
+    if grouped:  # torch's kernel that keeps no probabilities wants a key head for each query head
+        times = query.shape[1] // key.shape[1]
+        key, value = (states.repeat_interleave(times, dim=1) for states in (key, value))
     rows = []
     for a, b in pairwise(options["row_ends"]):
         q, k, v = (states[:, :, a:b] for states in (query, key, value))
-        row = F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, scale=scaling, enable_gqa=grouped
-        )
-        rows.append(row)
+        rows.append(F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling))
     return torch.cat(rows, dim=2).transpose(1, 2), None
 
 

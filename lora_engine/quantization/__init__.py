@@ -20,6 +20,9 @@ class Kind(Protocol):
 
     WEIGHT: str
     """The class of its weights in bitsandbytes."""
+    HOLDS_INPUT: bool
+    """Whether its product holds its input past autograd's bookkeeping, which then neither sees
+    that nor lets go of it where layers are computed twice."""
 
     def settings(self, kept: list[str], dtype: torch.dtype) -> BitsAndBytesConfig:
         """What transformers needs to load a model whose layers ``kept`` stay as they are."""
@@ -72,6 +75,12 @@ def keep_trainable(model: nn.Module) -> None:
 def is_quantized(layer: nn.Module) -> bool:
     """Whether a layer's weight is held in few bits."""
     return _kind_of(layer) is not None
+
+
+def holds_input(layer: nn.Module) -> bool:
+    """Whether a layer's product holds its input past autograd's bookkeeping; see ``Kind``."""
+    kind = _kind_of(layer)
+    return kind is not None and kind.HOLDS_INPUT
 
 
 def dequantized(layer: nn.Module) -> Tensor:

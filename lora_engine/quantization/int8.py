@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import BitsAndBytesConfig
 
 WEIGHT = "Int8Params"
+HOLDS_INPUT = True  # bitsandbytes 0.50: ctx.A
 
 
 def settings(kept: list[str], dtype: torch.dtype) -> BitsAndBytesConfig:  # noqa: ARG001

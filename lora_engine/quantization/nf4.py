@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import BitsAndBytesConfig
 
 WEIGHT = "Params4bit"
+HOLDS_INPUT = False
 
 
 def settings(kept: list[str], dtype: torch.dtype) -> BitsAndBytesConfig:

@@ -119,6 +119,7 @@ def test_the_result_in_plain_words() -> None:
         ({"stopped": True, "steps": 20}, "stopped after 20 of 57 updates"),
         ({"validation_rows": 1}, "on 1 row the model"),
         ({"eval_loss_before": None, "steps": 1, "loss_first": 1.21}, "1.21 in the only update"),
+        ({"card_unused": True}, "PyTorch cannot use this machine's graphics card"),
     ],
 )
 def test_other_results(changes: dict[str, Any], said: str) -> None:

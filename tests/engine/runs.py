@@ -28,6 +28,7 @@ class Runs:
         self.home = home
         self.tmp_path = tmp_path
         self.reports: list[Progress] = []
+        self.device = "cpu"
 
     def config(self, **changes: Any) -> TrainConfig:
         quick = {"epochs": 4, "batch_size": 3, "learning_rate": 0.02, "max_length": 96}
@@ -49,7 +50,7 @@ class Runs:
             should_stop,
             home=self.home,
             resume=resume,
-            device="cpu",
+            device=self.device,
             checkpoint_seconds=0,
         )
 

@@ -18,6 +18,7 @@ from lora_engine.fast.choice import choose_path
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
 from lora_engine.loss import LossPath
+from lora_engine.model import load_base
 from tests import tiny
 from tests.engine.runs import Runs
 from tests.engine.test_fast import CPU, rows, settings
@@ -52,6 +53,18 @@ def test_every_tensor_that_is_kept_counts_once() -> None:
         return found.sum()
 
     assert counted(many) == 50 * 400
+
+
+@pytest.mark.filterwarnings("ignore:MatMul8bitLt")
+def test_what_an_8_bit_layer_holds_by_itself_counts(tmp_path: Path) -> None:
+    folder = tiny.save_model_folder(tmp_path, tiny.llama(intermediate_size=128))
+    x = torch.randn(20, 64, requires_grad=True)
+    for kind in ("int8", "nf4"):
+        layer = load_base(folder, CPU, torch.float32, kind).get_submodule(
+            "model.layers.0.mlp.up_proj"
+        )
+        expected = 20 * 64 * 4 if kind == "int8" else 0
+        assert counted(lambda layer=layer: layer(x).sum(), layer) == expected
 
 
 @pytest.mark.usefixtures("two_cores")

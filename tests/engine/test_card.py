@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lora_engine import model
 from lora_engine.compare import compare
 from lora_engine.config import TrainConfig
 from lora_engine.fast import varlen
@@ -21,6 +22,7 @@ from lora_engine.train import train
 from tests import tiny
 from tests.card import CARD, Card, MixedDevicesError, card
 from tests.engine.classification.texts import rows_of, write
+from tests.engine.runs import Runs
 
 CHAT: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -85,8 +87,8 @@ def test_a_run_keeps_to_its_device_and_waits_once_an_update(name: str, tmp_path:
     make = {"gpt2": tiny.gpt2, "t5": tiny.t5}.get(name, tiny.llama)
     rows = [{"prompt": f"say {n}", "completion": f"it is {n} the sea"} for n in range(9)]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    model = tiny.save_model_folder(tmp_path / "model", make())
-    settings = CHAT[name] | {"base_model": str(model), "dataset": str(tmp_path / "rows.json")}
+    base = tiny.save_model_folder(tmp_path / "model", make())
+    settings = CHAT[name] | {"base_model": str(base), "dataset": str(tmp_path / "rows.json")}
     if name == "best":
         started(tmp_path, settings, 2)
     else:
@@ -101,16 +103,30 @@ def test_a_run_keeps_to_its_device_and_waits_once_an_update(name: str, tmp_path:
 
 @pytest.mark.usefixtures("on_a_card")
 def test_a_classifier_keeps_to_its_device(tmp_path: Path) -> None:
-    model = tiny.save_model_folder(
-        tmp_path / "model", tiny.bert().base_model, tiny.pair_tokenizer()
-    )
+    base = tiny.save_model_folder(tmp_path / "model", tiny.bert().base_model, tiny.pair_tokenizer())
     data = write(tmp_path / "rows.csv", rows_of()[:9])
-    settings = {"base_model": str(model), "dataset": str(data), "class_weights": True}
+    settings = {"base_model": str(base), "dataset": str(data), "class_weights": True}
     assert reads_an_update(tmp_path, settings) == 2
     path = tmp_path / "out" / "adapter.zip"
     with card():
         found = compare(path, "the sea", Decoding(), home=tmp_path / "home", device=str(CARD))
     assert set(found["base"]) == {"calm", "loud"}
+
+
+def test_a_card_that_cannot_be_used_is_told(
+    run: Runs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Found:
+        device = CARD  # which refuses to tell a number, as an old card refuses a new kernel
+
+    monkeypatch.setattr(model, "Accelerator", Found)
+    assert model.choose_device("auto") == torch.device("cpu")
+    assert "meta cannot be used" in caplog.text
+    run.device = "card"
+    assert run("out", epochs=1).metrics["card_unused"]
+    assert any("cannot use the graphics card" in report.message for report in run.reports)
+    run.device = "auto"
+    assert not run("other", epochs=1).metrics["card_unused"]
 
 
 def test_the_stand_in_is_as_strict_as_a_card() -> None:

@@ -8,6 +8,7 @@ import weakref
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from lora_engine import adapter as adapter_files
 from lora_engine.adapter import Adapter
@@ -61,3 +62,27 @@ def test_an_adapter_that_was_dropped_is_never_taken_for_another(paths: list[Path
         with switch.routed([(adapter, 1.0)]):
             del adapter
     assert alive(read) == list(range(len(paths) - MOST_LOADED, len(paths)))
+
+
+def test_the_old_base_makes_room_before_the_new_one_comes(tmp_path: Path) -> None:
+    """Its hooks hold it in a circle, which only the collector opens."""
+    service = Service(tmp_path, io.StringIO(), "cpu")
+    kept: list[weakref.ref[nn.Module]] = []
+
+    def speak(name: str) -> None:
+        folder = tiny.save_model_folder(tmp_path / name)
+        path = make(tmp_path / f"{name} adapter", tiny.llama())
+        row = {"adapter": str(path), "messages": [{"role": "user", "content": "the sea"}]}
+        options = {"max_new_tokens": 1}
+        service.handle({"id": 1, "base_model": str(folder), "rows": [row], "options": options})
+        assert service._loaded is not None
+        kept.append(weakref.ref(service._loaded[1].model))
+
+    gc.disable()
+    try:
+        speak("one")
+        assert kept[0]() is not None
+        speak("two")
+        assert kept[0]() is None
+    finally:
+        gc.enable()

@@ -1,6 +1,8 @@
 """Shrink: nothing is lost at the true rank, the least below it, and the loss is measured."""
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from lora_engine import adapter as adapter_files
+from lora_engine import measure
 from lora_engine.__main__ import main
 from lora_engine.config import TrainConfig
 from lora_engine.data import Library
@@ -159,3 +162,28 @@ def test_without_held_out_rows_the_test_data_are_measured_on(
     assert losses["none"] == (None, None)
     before, tested = losses["tested"]
     assert before == pytest.approx(tested["loss"], rel=1e-4)
+
+
+def test_the_two_models_that_are_measured_are_not_in_memory_together(
+    model_folder: Path, data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(tmp_path / "made", tiny.llama(), base_model=str(model_folder))
+    config = TrainConfig(base_model=str(model_folder), dataset=str(data_file))
+    attached: list[weakref.ref[Any]] = []
+    before: list[Any] = []
+
+    def attach(model: Any, adapter: Any) -> None:
+        before.append([each() for each in attached])
+        attached.append(weakref.ref(model))
+        adapter_files.attach(model, adapter)
+
+    monkeypatch.setattr(measure, "attach", attach)
+    gc.disable()
+    try:
+        adapters = [adapter_files.read(path)] * 2
+        how = {"home": tmp_path, "report": lambda _: None, "device": "cpu"}
+        losses = measure.unseen_losses(adapters, config, **how)
+    finally:
+        gc.enable()
+    assert before == [[], [None]]
+    assert losses[0] == losses[1]

@@ -38,7 +38,7 @@ def test_a_machine_without_a_driver():
 def test_every_cuda_device_is_a_place_of_its_own(driver):
     driver(DRIVER_SAYS)
     assert [device.name for device in detect()] == ["cuda:0", "cuda:1"]
-    assert detect()[1].engine_device == "auto"
+    assert detect()[1].engine_device == "card", "which the engine says where it cannot use it"
     assert detect()[1].environment["CUDA_VISIBLE_DEVICES"] == "1"
 
 
@@ -46,6 +46,26 @@ def test_every_cuda_device_is_a_place_of_its_own(driver):
 def test_a_driver_that_fails_counts_as_none(driver):
     driver("GPU 0: made up", code=9)
     assert [device.name for device in detect()] == ["cpu"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the driver's program is a script")
+def test_answers_take_the_last_of_several_cards(driver, monkeypatch):
+    driver(DRIVER_SAYS)
+    assert devices.for_answers()["CUDA_VISIBLE_DEVICES"] == "1"
+    assert devices.for_answers()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID", "the driver's numbers"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
+    assert devices.for_answers() == {"CUDA_VISIBLE_DEVICES": "3"}, "numbers in the person's order"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert devices.for_answers() == {}
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_mac_computes_in_float32(monkeypatch):
+    monkeypatch.setattr(devices, "_processor_flags", set)
+    monkeypatch.setattr(devices.sys, "platform", "darwin")
+    devices.machine.cache_clear()
+    assert not devices.machine().fast_bf16
+    devices.machine.cache_clear()
 
 
 @pytest.mark.parametrize(

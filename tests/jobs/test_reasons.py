@@ -63,6 +63,7 @@ def test_nothing_left_to_save_but_the_model():
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
         RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         type("OutOfMemoryError", (RuntimeError,), {})("CUDA"),
     ],
 )

@@ -51,10 +51,11 @@ def _errors(model: nn.Module, original: nn.Module) -> Iterator[tuple[float, floa
     for path, layer in adapted(model):
         if not is_quantized(layer.base_layer):
             continue
-        weight = cast(Any, original.get_submodule(path)).weight.detach().float()
-        lost = weight - dequantized(layer.base_layer).to(weight.device)
+        held = dequantized(layer.base_layer)
+        weight = cast(Any, original.get_submodule(path)).weight.detach().to(held.device).float()
+        lost = weight - held  # where the layer is: a decomposition takes a CPU minutes
         _fit(layer, lost)
-        left = lost - layer.low_rank.delta_weight().to(lost.device)
+        left = lost - layer.low_rank.delta_weight()
         yield float(lost.norm() / weight.norm()), float(left.norm() / weight.norm())
 
 
