@@ -73,6 +73,10 @@ def main(arguments):
     parser = argparse.ArgumentParser(prog="start.py", description=__doc__.splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1", help="address that the page listens on")
     parser.add_argument("--port", type=int, default=7860, help="port that the page listens on")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME",
+        help="another name under which browsers may ask for the page, such as a proxy's",
+    )  # fmt: skip
     parser.add_argument("--data-dir", type=Path, help="where models, data sets and runs are kept")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     options = parser.parse_args(arguments)
@@ -112,6 +116,9 @@ def install(for_tests=False):
             "On Debian and Ubuntu: sudo apt install python%d.%d-venv" % sys.version_info[:2]
         )
     print("Installing what LoRA Workbench needs: some minutes, and only once.", flush=True)
+    extras = ["test"] if for_tests else []
+    extras += ["quantized"] if has_package("bitsandbytes") else []  # that a person has added
+    project = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
     pip = (str(program("python")), "-m", "pip", "install", "--disable-pip-version-check")
     pinned = (*pip, "-c", str(CONSTRAINTS), "--build-constraint", str(CONSTRAINTS))
     try:
@@ -119,10 +126,16 @@ def install(for_tests=False):
         if found[:1] != [place]:  # none yet, half a one, or one for another folder or Python
             step(sys.executable, "-m", "venv", "--clear", str(VENV))
         step(*pip, "--quiet", "--upgrade", "-c", str(CONSTRAINTS), "pip")
-        step(*pinned, "-e", f"{ROOT}[test]" if for_tests else str(ROOT))
+        step(*pinned, "-e", project)
         stamp.write_text(f"{place} {pins} {'test' if for_tests else ''}")
     except OSError as error:
         explain(str(error))
+
+
+def has_package(name):
+    """Whether .venv has a package, as it is before anything is done."""
+    places = ("lib/python*/site-packages", "Lib/site-packages")
+    return any(found for place in places for found in VENV.glob(f"{place}/{name}"))
 
 
 def step(*command):
@@ -167,7 +180,8 @@ def serve(options):
     data_dir = options.data_dir and ("--data-dir", str(options.data_dir.expanduser().resolve()))
     url, shown, children = address(options.host, options.port), False, {}
     try:
-        listen = ("--host", options.host, "--port", str(options.port))
+        names = [f"--allow-host={name}" for name in options.allow_host]
+        listen = ("--host", options.host, "--port", str(options.port), *names)
         children["page"] = launch("app", *listen, *(data_dir or ()))
         children["worker"] = launch("jobs", *(data_dir or ()))
         while all(child.poll() is None for child in children.values()):

@@ -5,6 +5,8 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
 from lora_engine.catalog import DEFAULT_HOME
@@ -22,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     home: Path = chosen.data_dir.expanduser().resolve()
     _stay_private(home)
-    return _serve(home, chosen.host, chosen.port)
+    return _serve(home, chosen.host, chosen.port, allowed_hosts(chosen.host, chosen.allow_host))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,9 +32,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name under which browsers may ask for the page, such as a proxy's",
+    )
+    parser.add_argument(
         "--data-dir", type=Path, default=DEFAULT_HOME, help="where everything is kept"
     )
     return parser
+
+
+def allowed_hosts(host: str, others: Sequence[str] = ()) -> list[str]:
+    """The names under which a page that listens on ``host`` may be asked for.
+
+    On this machine alone it is asked for by this machine's names alone: a page from elsewhere could
+    give its own name this address (DNS rebinding), and read what lies here.
+    """
+    try:
+        is_here = ip_address(host).is_loopback
+    except ValueError:
+        is_here = host.lower() == "localhost"
+    return ["localhost", "127.0.0.1", "[::1]", host, *others] if is_here else ["*"]
 
 
 def _port_is_free(host: str, port: int) -> bool:
@@ -54,7 +76,7 @@ def _stay_private(home: Path) -> None:
     os.environ.setdefault("GRADIO_TEMP_DIR", str(home / "uploads"))
 
 
-def _serve(home: Path, host: str, port: int) -> int:
+def _serve(home: Path, host: str, port: int, hosts: list[str]) -> int:
     import signal
 
     from app.logs import start_logging
@@ -80,7 +102,7 @@ def _serve(home: Path, host: str, port: int) -> int:
             server_name=host,
             server_port=port,
             prevent_thread_lock=True,
-            **launch_options(services),
+            **launch_options(services, hosts),
         )
         print(f"LoRA Workbench: http://{host}:{port}", flush=True)  # noqa: T201
         sweep(services)

@@ -16,6 +16,7 @@ from app.long_work import told
 from app.making import Json, Tell
 from app.pieces import piece
 from app.services import Services
+from app.uploads import set_aside
 from app.wording import answers as words
 from jobs.job import Job
 from lora_engine.errors import DataError
@@ -43,12 +44,10 @@ class AnswersPart:
                     words.CHOOSE_FILE, size="sm", elem_id="answers-upload"
                 )
             with gr.Column(elem_classes="field", min_width=140):
-                self.limit = gr.Number(
-                    100, label=words.LIMIT, precision=0, minimum=1, elem_id="answers-limit"
-                )
+                self.limit = gr.Number(100, label=words.LIMIT, precision=0, elem_id="answers-limit")
             with gr.Column(elem_classes="field", min_width=140) as self.longest_box:
                 self.longest = gr.Number(
-                    128, label=words.LONGEST, precision=0, minimum=1, elem_id="answers-longest"
+                    128, label=words.LONGEST, precision=0, elem_id="answers-longest"
                 )
         self.with_base = gr.Checkbox(False, label=words.WITH_BASE, elem_id="answers-with-base")
         with gr.Row(elem_classes="actions"):
@@ -61,7 +60,9 @@ class AnswersPart:
         """Let the controls work; gives the events that end where another run is chosen."""
         guard, quiet = handler(self.place), handler(self.place, clear=False)
         for look in (fold.expand, self.run.change):
-            look(quiet(self.offer), [self.uploaded], outputs, **HIDDEN)
+            # without preprocessing: what was chosen may have been deleted
+            chosen = [self.data, self.uploaded]
+            look(quiet(self.offer), chosen, outputs, preprocess=False, **HIDDEN)
         self.upload.upload(guard(self.take), [self.upload], [*outputs, self.uploaded], **HIDDEN)
         self.stop.click(guard(self.ask_stop), [self.run], outputs, queue=False, **HIDDEN)
         inputs = [self.run, self.data, self.uploaded, self.limit, self.longest, self.with_base]
@@ -93,12 +94,15 @@ class AnswersPart:
             self.result: self._result(job),
         }
 
-    def offer(self, uploaded: str) -> Updates:
+    def offer(self, chosen: str | None, uploaded: str) -> Updates:
         """The kept data sets, as they are now; an uploaded file first."""
-        return {self.data: gr.update(choices=self._choices(uploaded))}
+        choices = self._choices(uploaded)
+        is_there = any(chosen == each for _, each in choices)
+        return {self.data: gr.update(choices=choices, value=chosen if is_there else None)}
 
     def take(self, path: str) -> Updates:
         """A file from the person's disk is one more choice; it is not kept with the data sets."""
+        path = set_aside(path)
         choices = gr.update(choices=self._choices(path), value=UPLOADED)
         return {self.uploaded: path, self.data: choices}
 
@@ -133,7 +137,7 @@ class AnswersPart:
                 if isinstance(step, dict) and not self._is_stopping(job):
                     yield step
         except Exception:
-            yield {self.result: self._result(job), **self._working(False)}
+            yield {self.result: self._result(job), **self._working(job.id in self._stops)}
             raise
         yield {self.place: "", self.result: self._result(job), **self._working(False)}
 
@@ -153,7 +157,9 @@ class AnswersPart:
     def _answered(
         self, job: Job, source: str, options: FileOptions, tell: Tell
     ) -> tuple[Path, Json]:
-        stop = self._stops[job.id] = threading.Event()
+        stop = threading.Event()
+        if self._stops.setdefault(job.id, stop) is not stop:  # pressed in two windows at once
+            raise DataError(words.ALREADY)
         try:
             return answer_file(self.services, job, source, options, tell, stop.is_set)
         finally:

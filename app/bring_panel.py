@@ -9,12 +9,12 @@ from app.guard import HIDDEN, Updates, handler
 from app.html import notice, text
 from app.long_work import told
 from app.memory import Memory
-from app.paths import existing
 from app.pieces import piece
 from app.services import Services
 from app.uploads import discard
 from app.wording import after as words
 from lora_engine.errors import AdapterError, SettingsError
+from lora_engine.paths import existing
 
 
 class BringPanel:

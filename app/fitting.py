@@ -1,9 +1,11 @@
 """How a data set and a model go together: the task, and the profile that its counts come from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.services import Services
-from lora_engine.config import Task
+from lora_engine.config import Task, TrainConfig
+from lora_engine.data.roles import task_of
 from lora_engine.errors import DataError, ModelError, SettingsError
 from lora_engine.profile import PROFILE_LABELS, ModelProfile
 from lora_engine.tasks.choice import choose_task
@@ -19,8 +21,21 @@ class Fit:
     """``Dataset.task``; empty where no data set is chosen."""
 
 
-def fit(services: Services, model: str, dataset_id: str, wanted: Task = "auto") -> Fit:
+def fit_run(services: Services, config: TrainConfig) -> Fit:
+    """Look at a run's model as it will be trained; see ``fit``."""
+    return fit(services, config.base_model, config.dataset, config.task, config.roles)
+
+
+def fit(
+    services: Services,
+    model: str,
+    dataset_id: str,
+    wanted: Task = "auto",
+    roles: Mapping[str, str] | None = None,
+) -> Fit:
     """Look at a model as it will be trained on a data set; without one, as it is.
+
+    ``roles`` are those of the run where they are other ones than the data set's own.
 
     Raises:
         ModelError: the model cannot be found or used.
@@ -33,12 +48,14 @@ def fit(services: Services, model: str, dataset_id: str, wanted: Task = "auto") 
         data = None
     if data is None:
         return Fit(made_for, "")
-    task = choose_task(wanted, data.task, made_for.task)
+    is_own = roles is None or roles == data.roles
+    data_task = data.task if is_own else task_of(roles or {})
+    task = choose_task(wanted, data_task, made_for.task)
     if task != "classification":
-        return Fit(made_for, data.task)
-    labels = len(data.label_counts) or PROFILE_LABELS
+        return Fit(made_for, data_task)
+    labels = len(data.label_counts) if is_own else 0  # nobody has counted those of other columns
     try:
-        return Fit(services.profile(model, task, labels), data.task)
+        return Fit(services.profile(model, task, labels or PROFILE_LABELS), data_task)
     except ModelError as error:
         raise SettingsError("base_model", str(error)) from None
 

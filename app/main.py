@@ -1,9 +1,12 @@
 """Put the page together: the frame, the tabs, and what leads from one to the next."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app import theme
 from app.data_tab import DataTab
@@ -184,8 +187,11 @@ def build_page(services: Services) -> gr.Blocks:
     return blocks
 
 
-def launch_options(services: Services) -> dict[str, Any]:
-    """How the page is served: its look, nothing from outside, and the zips."""
+def launch_options(services: Services, hosts: Sequence[str] = ("*",)) -> dict[str, Any]:
+    """How the page is served: its look, nothing from outside, and the zips.
+
+    ``hosts`` are the names under which it may be asked for.
+    """
     return {
         "theme": theme.make_theme(),
         "css_paths": [theme.PAGE_CSS],
@@ -205,6 +211,7 @@ def launch_options(services: Services) -> dict[str, Any]:
             "routes": [
                 *(zip_route(services), gguf_route(services), answers_route(services)),
                 news_route(services),
-            ]
+            ],
+            "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
         },
     }

@@ -30,6 +30,8 @@ EXPORTS = {"gguf": "gguf.zip", "merged": "merged"}
 """Form → the name of its file or folder in the run's."""
 FORMATS = tuple(EXPORTS)
 EXPORTING = ".export-"
+BROUGHT = (".safetensors", ".json", ".md", ".jinja", ".model", ".txt", ".png")
+"""What is taken along from the folder of an adapter made elsewhere: no pickles of a trainer."""
 """How the folders begin in which an export is made."""
 BYTES = {"float16": 2, "bfloat16": 2}
 """Of one number; other formats have 4."""
@@ -234,7 +236,7 @@ def bring_in(services: Services, path: Path, base_model: str, tell: Tell, name: 
         catalog.remember(config.base_model, services.home)
     with _new_zip(services) as out:
         if path.is_dir():
-            _pack([file for file in path.iterdir() if file.is_file()], out)
+            _pack([file for file in path.iterdir() if file.suffix in BROUGHT], out)
         else:
             shutil.copyfile(path, out)
         metrics = {"origin": words.ORIGIN_BROUGHT, "sentence": found["sentence"]}

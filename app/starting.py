@@ -4,8 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.comparing import adapter_of
-from app.fitting import fit
-from app.paths import existing
+from app.fitting import fit_run
 from app.services import Services
 from app.wording import train as words
 from jobs.job import Job
@@ -19,6 +18,7 @@ from lora_engine.data.nouns import Dataset
 from lora_engine.data.roles import check_roles, roles_of_test
 from lora_engine.errors import AdapterError, DataError, ModelError, SettingsError
 from lora_engine.extras import check_extras
+from lora_engine.paths import existing, existing_file
 from lora_engine.profile import ModelProfile
 
 
@@ -35,10 +35,10 @@ def start_training(services: Services, config: TrainConfig, name: str = "") -> J
         dataset = services.library.get(config.dataset)
     except DataError as error:
         raise SettingsError("dataset", str(error)) from None
-    if not dataset.rows:
+    if not dataset.rows and config.roles in (None, dataset.roles):
         raise SettingsError("dataset", words.DATASET_EMPTY.format(name=dataset.name))
     try:
-        fitting = fit(services, config.base_model, config.dataset, config.task)
+        fitting = fit_run(services, config)
     except ModelError as error:
         raise SettingsError("base_model", str(error)) from None
     count_parameters(fitting.profile, config.lora)
@@ -89,7 +89,7 @@ def check_here(services: Services, config: TrainConfig, profile: ModelProfile | 
     if data is not None and config.roles in (None, data.roles):
         _check_labels(data, config)
     test = config.test_dataset
-    if test is not None and not Path(test).is_file():
+    if test is not None and existing_file(test) is None:
         _check_test(services, test, config.roles or (data.roles if data else {}))
     if config.start_from is not None:
         _check_start(config.start_from, config, profile)

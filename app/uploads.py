@@ -18,6 +18,15 @@ def discard(path: str) -> None:
         file.unlink(missing_ok=True)
 
 
+def set_aside(path: str) -> str:
+    """An uploaded file in a place of its own. Gradio gives equal files one place, from which
+    ``discard`` may take it for whoever uploaded the other."""
+    file = Path(path)
+    folder = Path(get_upload_folder()) / uuid4().hex
+    folder.mkdir(parents=True)
+    return str(shutil.copy2(file, folder / file.name))
+
+
 def sendable_copy(path: Path, name: str) -> str:
     """A copy of a file under a good name, from where it may be sent; made once a version."""
     copies = Path(get_upload_folder()) / "adapters"

@@ -14,12 +14,13 @@ from lora_engine.answering import Answerer, Desk, Reply
 from lora_engine.base_form import base_form, check_carries
 from lora_engine.config import Quantization
 from lora_engine.data.asking import Asked, Hints, ask, asking_roles
-from lora_engine.data.library import Library
+from lora_engine.data.library import Library, no_data
 from lora_engine.data.read import open_source
 from lora_engine.errors import DataError, SettingsError
 from lora_engine.extras import check_base
 from lora_engine.generate import Decoding
 from lora_engine.model import choose_device
+from lora_engine.paths import existing_file
 from lora_engine.prediction import Prediction, sentence_of
 from lora_engine.progress import Progress, Report, ShouldStop
 from lora_engine.tasks.registry import TASKS
@@ -125,14 +126,12 @@ class _Table:
     def of(cls, data: str, task: str, adapter: Adapter, home: Path) -> "_Table":
         """Find the file and what its columns are; raises DataError."""
         library = Library(home)
-        path, own, is_guess = Path(data), {}, False
+        path, own, is_guess = existing_file(data), {}, False
         try:
             dataset = library.get(data)
         except DataError:
-            if not path.is_file():
-                raise DataError(
-                    f"There is no data set and no file “{data}”; choose another one."
-                ) from None
+            if path is None:
+                raise no_data(data, "data set and no file") from None
         else:
             path = library.original(data)
             own, is_guess = dataset.roles, bool(dataset.roles_note)

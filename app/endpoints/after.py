@@ -8,12 +8,12 @@ from pydantic import Field
 
 from app import making
 from app.endpoints.arguments import Door, Json, job_numbers, text, whole_number
-from app.paths import existing
 from app.uploads import discard, sendable_copy
 from app.wording import after as words
 from jobs.job import Job
 from lora_engine.config import MOST_RANK, Settings
 from lora_engine.errors import AdapterError, SettingsError
+from lora_engine.paths import existing
 
 
 class Sum(Settings):

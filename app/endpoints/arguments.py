@@ -41,7 +41,7 @@ def json_object(value: Json | str | None, what: str) -> Json:
             value = json.loads(value)
         except (ValueError, RecursionError):
             raise SettingsError("", f"The {what} are not valid JSON.") from None
-    if not value:
+    if value is None or (isinstance(value, str) and not value.strip()):
         return {}
     if not isinstance(value, dict):
         raise SettingsError("", f"The {what} must be a JSON object of names and values.")

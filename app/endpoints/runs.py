@@ -5,7 +5,7 @@ from dataclasses import asdict
 from app import keeping
 from app.downloads import zip_name
 from app.endpoints.arguments import Door, Json, job_number, json_object, text, whole_number
-from app.fitting import fit
+from app.fitting import fit_run
 from app.starting import further, start_training
 from app.train_form import estimate, pieces
 from app.uploads import sendable_copy
@@ -67,7 +67,7 @@ class RunEndpoints(Door):
         values.pop("name", "")
         config = TrainConfig.parse(values | {"base_model": base_model, "dataset": dataset_id})
         dataset = self.services.library.get(config.dataset)
-        profile = fit(self.services, config.base_model, config.dataset, config.task).profile
+        profile = fit_run(self.services, config).profile
         trained = count_parameters(profile, config.lora).trainable
         here = machine()
         return {
@@ -86,7 +86,8 @@ class RunEndpoints(Door):
         """
         values = json_object(settings, "settings")
         before = further(self.services, self._ended(job_id)).to_json()
-        data = {"dataset": text(dataset_id, "dataset_id") or before["dataset"], "roles": None}
+        other = text(dataset_id, "dataset_id")  # whose columns have roles of their own
+        data = {"dataset": other, "roles": None} if other else {}
         config = TrainConfig.parse(before | data | values)
         return start_training(self.services, config, text(name, "name")).id
 

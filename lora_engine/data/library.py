@@ -22,17 +22,26 @@ from lora_engine.data.read import open_source
 from lora_engine.data.roles import check_roles
 from lora_engine.data.rowfile import read_rows
 from lora_engine.errors import DataError
+from lora_engine.paths import existing_file
 
 __all__ = ["Dataset", "Library"]
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 SAMPLE_SET = SAMPLES / "lighthouse_keeper.jsonl"
 SAMPLE_SET_NAME = "Lighthouse keeper (sample)"
+LONGEST_NAME = 200
+"""Characters of a name that a sentence repeats."""
 ABANDONED_SECONDS = 86_400
 """Age at which a folder that was never completed is removed."""
 
 TableRows = list[dict[str, str | None]]
 """Rows as they stand in the file: column → cell; where a row lacks the field, None."""
+
+
+def no_data(said: str, what: str = "data set") -> DataError:
+    """The error for data that are not there, with the end of a long name left out."""
+    name = said if len(said) <= LONGEST_NAME else f"{said[:LONGEST_NAME]}…"
+    return DataError(f"There is no {what} “{name}”; choose another one.")
 
 
 class Library:
@@ -72,7 +81,7 @@ class Library:
         try:
             return Dataset.model_validate_json((self._of(dataset_id) / "dataset.json").read_bytes())
         except (OSError, ValueError):
-            raise DataError(f"There is no data set “{dataset_id}”; choose another one.") from None
+            raise no_data(dataset_id) from None
 
     def list(self) -> list[Dataset]:
         """All data sets, newest first."""
@@ -123,11 +132,10 @@ class Library:
         try:
             return self.get(reference)
         except DataError:
-            if not Path(reference).is_file():
-                raise DataError(
-                    f"There is no data set and no file “{reference}”; choose another one."
-                ) from None
-        return self.add(reference)
+            file = existing_file(reference)
+            if file is None:
+                raise no_data(reference, "data set and no file") from None
+        return self.add(file)
 
     def samples(
         self,
@@ -199,7 +207,7 @@ class Library:
 
     def _of(self, dataset_id: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{16}", dataset_id):
-            raise DataError(f"There is no data set “{dataset_id}”; choose another one.")
+            raise no_data(dataset_id)
         return self._folder / dataset_id
 
     @contextmanager

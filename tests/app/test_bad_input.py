@@ -63,6 +63,9 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "a path too long": ({"start_from": "a" * 300}, "no adapter at"),
     "not JSON": ("{", "not valid JSON"),
     "a list": ([1], "JSON object"),
+    "an empty list": ([], "JSON object"),
+    "false": (False, "JSON object"),
+    "test data at a path too long": ({"test_dataset": "a" * 5000}, "no data set"),
 }
 
 

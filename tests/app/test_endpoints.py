@@ -219,6 +219,18 @@ def test_a_started_run_holds_all_settings(client: Client, dataset_id: str) -> No
     assert set(first) == JOB_KEYS | {"job_id", "name", "created_at"}
 
 
+def test_a_run_may_have_roles_of_its_own(client: Client, dataset_id: str) -> None:
+    """Other ones than the data set's: they decide what is learned."""
+    roles = {"text": "question", "label": "answer"}
+    settings = {"roles": roles, "max_length": 32}
+    with pytest.raises(AppError, match="has a question and an answer"):
+        call(client, "/start_training", dataset_id, "all-minilm-l6-v2", {})
+    job_id = call(client, "/start_training", dataset_id, "all-minilm-l6-v2", settings)
+    assert call(client, "/job", job_id)["config"]["roles"] == roles
+    assert call(client, "/estimate_run", dataset_id, "all-minilm-l6-v2", settings)["updates"] > 0
+    call(client, "/cancel_job", job_id)
+
+
 def test_a_run_is_cancelled_and_resumed(client: Client, job_id: int) -> None:
     assert call(client, "/cancel_job", job_id)["status"] == "cancelled"
     with pytest.raises(AppError, match="cannot be stopped"):

@@ -91,6 +91,7 @@ def test_a_run_goes_on_from_an_adapter(client: Client, runs: list[int]) -> None:
     config = call(client, "/job", job_id)["config"]
     assert (config["dataset"], config["epochs"], config["lora"]["r"]) == (data, 1, 4)
     assert config["start_from"].endswith("adapter.zip")
+    assert config["roles"] == {"prompt": "prompt", "completion": "completion"}
     with pytest.raises(AppError, match="“More”"):
         call(client, "/delete_job", runs[0])
     for endpoint in ("/rank_report", "/continue_training"):

@@ -81,6 +81,20 @@ def test_every_tensor_that_does_not_fit_is_named(
         making.bring_in(services, tmp_path / "nowhere", "", quiet)
 
 
+def test_a_trainers_folder_is_brought_without_its_pickles(
+    services: Services, base: Path, tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "checkpoint-9", tiny.llama(), str(base))
+    for name in ("optimizer.pt", "training_args.bin", "rng_state.pth", "README.md"):
+        (folder / name).write_bytes(b"x")
+    job = making.bring_in(services, folder, "", quiet)
+    path = services.store.adapter_zip(job.id)
+    assert path is not None
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+    assert names == {"adapter_config.json", "adapter_model.safetensors", "README.md"}
+
+
 def test_ranks_are_measured_and_drawn(services: Services, brought: list[Job]) -> None:
     report = making.rank_report(services, brought[0], quiet)
     assert report["r"] == 4

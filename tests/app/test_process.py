@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.__main__ import allowed_hosts
 from tests.app.serving import ROOT, answers, end, environment, free_port, start_module, until
 
 BUILD = """
@@ -96,6 +97,27 @@ def test_it_ends_cleanly(tmp_path: Path, name: str) -> None:
     said = (home / "app.txt").read_text()
     assert said == f"LoRA Workbench: http://127.0.0.1:{port}\n"
     assert (home / "logs" / "web.log").read_text() == ""
+
+
+def test_only_this_machines_names_lead_to_a_page_that_listens_here(address: str) -> None:
+    """Else a page from elsewhere could give its name this address, and read what lies here."""
+    host, port = address.removeprefix("http://").split(":")
+    for name, status in (
+        (f"{host}:{port}", 200), ("localhost", 200), ("evil.example", 400),
+        ("127.0.0.1.evil.example:7860", 400),
+    ):  # fmt: skip
+        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        try:
+            connection.request("GET", "/gradio_api/info", headers={"Host": name})
+            assert connection.getresponse().status == status, name
+        finally:
+            connection.close()
+
+
+def test_the_names_of_a_page() -> None:
+    assert "[::1]" in allowed_hosts("127.0.0.1")
+    assert allowed_hosts("localhost", ["lab.example"])[-1] == "lab.example"
+    assert allowed_hosts("0.0.0.0") == allowed_hosts("192.168.1.5") == ["*"]
 
 
 @pytest.mark.parametrize(

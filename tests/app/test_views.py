@@ -323,6 +323,21 @@ def test_uploads_are_discarded_and_nothing_else(
     assert (upload.exists(), mine.exists()) == (False, True)
 
 
+def test_a_file_set_aside_stays_where_its_like_is_discarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradio gives equal files that are uploaded in two places one place on the disk."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    upload = tmp_path / "uploads" / "abc" / "table.csv"
+    upload.parent.mkdir(parents=True)
+    upload.write_text("a,b")
+    aside = Path(uploads.set_aside(str(upload)))
+    uploads.discard(str(upload))
+    assert (aside.name, aside.read_text()) == ("table.csv", "a,b")
+    uploads.discard(str(aside))
+    assert not aside.exists()
+
+
 def test_copies_to_send_are_made_once_a_version_and_removed_when_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,17 @@ def test_new_pins_are_installed_into_the_old_environment(
     assert steps[-1].endswith("-e ROOT")
 
 
+@pytest.mark.parametrize("for_tests", [False, True])
+def test_what_quantises_is_brought_along(
+    installed: ModuleType, steps: list[str], for_tests: bool
+) -> None:
+    (installed.VENV / "lib" / "python3.11" / "site-packages" / "bitsandbytes").mkdir(parents=True)
+    (installed.VENV / "installed").unlink()
+    installed.install(for_tests=for_tests)
+    assert any("venv --clear" in step for step in steps)
+    assert steps[-1].endswith("-e ROOT[test,quantized]" if for_tests else "-e ROOT[quantized]")
+
+
 @pytest.mark.parametrize("broken_at", [0, 1, 2])
 def test_an_interrupted_installation_is_begun_anew(
     start: ModuleType, steps: list[str], monkeypatch: pytest.MonkeyPatch, broken_at: int

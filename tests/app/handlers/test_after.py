@@ -1,12 +1,15 @@
 """The handlers of the panel for what comes after training, without a browser."""
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.file_answers import FileOptions
 from app.guard import handler
 from app.main import Page
 from app.services import Services
@@ -130,14 +133,41 @@ def test_a_whole_file_is_answered(
     assert not part.show(services.store.get(run))[part.stop]["visible"]
 
     name = services.library.get(dataset_id).name
+    (tmp_path / "mine.csv").write_text("question\nWho?\n")
     taken = part.take(str(tmp_path / "mine.csv"))
     assert taken[part.data]["choices"] == [
         ("mine.csv (from your disk)", "uploaded"), (name, dataset_id),
     ]  # fmt: skip
     assert taken[part.data]["value"] == "uploaded"
-    assert part.offer("")[part.data]["choices"] == [(name, dataset_id)]
+    offered = part.offer(dataset_id, "")[part.data]
+    assert (offered["choices"], offered["value"]) == ([(name, dataset_id)], dataset_id)
+    assert part.offer("deleted meanwhile", "")[part.data]["value"] is None
     list(answer(run, "uploaded", taken[part.uploaded], 1, 1, False))
-    assert asked[-1][0] == str(tmp_path / "mine.csv")
+    assert asked[-1][0] == taken[part.uploaded] != str(tmp_path / "mine.csv")
+
+
+def test_two_windows_do_not_answer_for_one_run_at_once(
+    page: Page, services: Services, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = page.runs.after.answers
+    job = services.store.get(finished(services, dataset_id))
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def answered(*_: Any) -> tuple[Path, dict[str, Any]]:
+        at_work.set()
+        assert go_on.wait(30)
+        return Path("x"), {}
+
+    monkeypatch.setattr("app.answers_part.answer_file", answered)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(part._answered, job, "x", FileOptions(), lambda _: None)
+        assert at_work.wait(30)
+        with pytest.raises(DataError, match="already"):
+            part._answered(job, "x", FileOptions(), lambda _: None)
+        assert part.show(job)[part.stop]["visible"], "the first one can still be stopped"
+        go_on.set()
+        assert first.result(30) == (Path("x"), {})
+    assert not part.show(job)[part.stop]["visible"]
 
 
 def test_only_what_applies_is_offered_for_a_file(

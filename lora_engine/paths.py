@@ -10,3 +10,9 @@ def existing(said: str) -> Path | None:
         return path if path.exists() else None
     except (OSError, RuntimeError, ValueError):  # too long, nobody's home, a null character
         return None
+
+
+def existing_file(said: str) -> Path | None:
+    """The same of files alone."""
+    found = existing(said)
+    return found if found is not None and found.is_file() else None
