@@ -34,6 +34,8 @@ VENV = ROOT / ".venv"
 CONSTRAINTS = ROOT / "constraints.txt"
 WINDOWS = os.name == "nt"
 GRACE_SECONDS = 20  # what page and worker get to end by themselves
+ADDED = {"liger": "liger_kernel", "quantized": "bitsandbytes"}
+"""Extras that a person may have added, and how each is seen."""
 CHECKS = (  # what "test" runs, in this order; the rest of its command line goes to the last
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
@@ -117,7 +119,7 @@ def install(for_tests=False):
         )
     print("Installing what LoRA Workbench needs: some minutes, and only once.", flush=True)
     extras = ["test"] if for_tests else []
-    extras += ["quantized"] if has_package("bitsandbytes") else []  # that a person has added
+    extras += [name for name, package in ADDED.items() if has_package(package)]
     project = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
     pip = (str(program("python")), "-m", "pip", "install", "--disable-pip-version-check")
     pinned = (*pip, "-c", str(CONSTRAINTS), "--build-constraint", str(CONSTRAINTS))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lora_engine.batches import IGNORED, Example
 from lora_engine.config import TrainConfig
+from lora_engine.fast import liger
 from lora_engine.fast.learned import LearnedPath
 from lora_engine.fast.packed import PackedPath
 from lora_engine.fast.shares import trained_in
@@ -42,9 +43,13 @@ def choose_path(
     noisy = config.neftune_noise_alpha is not None  # its size depends on the padded length
     ways: list[Callable[[], LossPath]] = [partial(LearnedPath, *how)]
     if not noisy and not (window and longest > window):
-        recomputes = config.gradient_checkpointing == "on"
-        packed = partial(PackedPath, model, recomputes, config.label_smoothing)
-        ways.insert(0, packed if device.type == "cpu" else partial(VarlenPath, *how))
+        if device.type == "cpu":
+            recomputes = config.gradient_checkpointing == "on"
+            ways.insert(0, partial(PackedPath, model, recomputes, config.label_smoothing))
+        else:
+            ways.insert(0, partial(VarlenPath, *how))
+            if liger.is_installed():
+                ways.insert(0, partial(liger.LigerPath, *how))
     # a CPU's backward passes are this project's own, and tested
     return first_that_fits(plain, model, ways, with_gradients=device.type != "cpu")
 
@@ -80,6 +85,7 @@ def first_that_fits(
                 log.info("a faster way does not fit %s: %r", type(model).__name__, error)
             else:
                 if agree(found, expected, dtype):
+                    log.info("%s gives the plain numbers and is taken", type(path).__name__)
                     return path
                 log.info("%s gives %s, padded rows %s", type(path).__name__, found, expected)
             undo(model, before)

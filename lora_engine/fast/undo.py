@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lora_engine.fast import encoder, layer
+from lora_engine.fast import encoder, layer, liger
 from lora_engine.fast.dropout import disown
 
 
@@ -11,5 +11,6 @@ def undo(model: Any, attention: str) -> None:
     layer.unfuse(model)
     encoder.unfuse(model)
     disown(model)
+    liger.unfuse(model)
     if model.config._attn_implementation != attention:
         model.set_attn_implementation(attention)

@@ -69,14 +69,16 @@ def test_new_pins_are_installed_into_the_old_environment(
 
 
 @pytest.mark.parametrize("for_tests", [False, True])
-def test_what_quantises_is_brought_along(
+def test_extras_that_a_person_has_added_are_brought_along(
     installed: ModuleType, steps: list[str], for_tests: bool
 ) -> None:
-    (installed.VENV / "lib" / "python3.11" / "site-packages" / "bitsandbytes").mkdir(parents=True)
+    place = installed.VENV / "lib" / "python3.11" / "site-packages"
+    for package in ("bitsandbytes", "liger_kernel"):
+        (place / package).mkdir(parents=True)
     (installed.VENV / "installed").unlink()
     installed.install(for_tests=for_tests)
     assert any("venv --clear" in step for step in steps)
-    assert steps[-1].endswith("-e ROOT[test,quantized]" if for_tests else "-e ROOT[quantized]")
+    assert steps[-1].endswith(f"-e ROOT[{'test,' if for_tests else ''}liger,quantized]")
 
 
 @pytest.mark.parametrize("broken_at", [0, 1, 2])
