@@ -49,6 +49,9 @@ class Reply:
 class Answerer(Protocol):
     """A base model in memory with an adapter, before a file of questions."""
 
+    window: int
+    """Rows that are asked together, so that those of like length can share a batch; what comes of
+    them is written when all are done."""
     columns: tuple[str, ...]
     """What is written beside each row."""
 
@@ -78,6 +81,8 @@ class Desk:
 
 class Writing:
     """Written answers, of a decoder or an encoder-decoder."""
+
+    window = 64
 
     def __init__(self, desk: Desk, *, as_text: bool = False) -> None:
         """``as_text`` takes what is asked as text to go on with. Raises WorkbenchError."""
@@ -179,6 +184,8 @@ class Writing:
 class Sorting:
     """Labels with their probability."""
 
+    window = 256  # a second or two of a small machine
+
     def __init__(self, desk: Desk, head: Head) -> None:
         """Raises WorkbenchError."""
         self._judge = Judge(desk.folder, head, desk.device, desk.quantization)
@@ -190,20 +197,24 @@ class Sorting:
     def replies(
         self, asked: Sequence[Asked], should_stop: Callable[[], bool]
     ) -> Iterator[list[Reply]]:
-        """See ``Answerer``; one row after the other, as ``Judge`` takes them."""
-        for place, row in enumerate(asked):
-            if should_stop():
-                return
-            found = self._judge.probabilities(
-                [Question(row.text, row.text_pair, adapter) for adapter in self._adapters]
+        """See ``Answerer``; texts of one length go through the model together."""
+        if should_stop():
+            return
+        found = iter(
+            self._judge.probabilities(
+                [Question(row.text, row.text_pair, a) for row in asked for a in self._adapters]
             )
-            values: list[str | float] = []
-            for score, thought in zip(self._scores, found, strict=True):
-                number = max(range(len(thought)), key=thought.__getitem__)
-                values += [self._judge.labels[number], round(thought[number], ROUNDED)]
-                if row.expected:
-                    score.add(row.expected, number)
-            yield [Reply(place, tuple(values))]
+        )
+        yield [self._reply(place, row, found) for place, row in enumerate(asked)]
+
+    def _reply(self, place: int, row: Asked, found: Iterator[list[float]]) -> Reply:
+        values: list[str | float] = []
+        for score, thought in zip(self._scores, found, strict=False):  # as many as there are sides
+            number = max(range(len(thought)), key=thought.__getitem__)
+            values += [self._judge.labels[number], round(thought[number], ROUNDED)]
+            if row.expected:
+                score.add(row.expected, number)
+        return Reply(place, tuple(values))
 
     def scores(self) -> dict[str, Any] | None:
         """Accuracy and macro F1 of the adapter and, under ``base``, of the base."""

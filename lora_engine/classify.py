@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lora_engine.adapter import Adapter
+from lora_engine.batches import Example
 from lora_engine.class_loss import PaddedClasses
 from lora_engine.config import Quantization
 from lora_engine.data.classes import Reader
@@ -20,6 +21,8 @@ from lora_engine.folders import most_positions, read_config
 from lora_engine.lora.switch import Switchboard
 from lora_engine.model import dtype_for_answers, load_tokenizer, load_with_missing, padding_id
 
+MOST_TOKENS = 2048
+"""Of all texts that go through the model together."""
 LONGEST_TEXT = 512
 """Tokens of a text, where the adapter does not say how long its rows were."""
 
@@ -67,7 +70,8 @@ class Judge:
     def probabilities(self, questions: Sequence[Question]) -> list[list[float]]:
         """The probability of each label, a row a question.
 
-        Each goes through the model by itself: DeBERTa's layers also read what all rows share.
+        Those of one length go through the model together, and never with padding: DeBERTa's layers
+        also read what all rows share.
 
         Raises:
             AdapterError: an adapter does not fit the base model.
@@ -81,12 +85,28 @@ class Judge:
             {"input_ids": reading.ids or [0]} | dict.fromkeys(types, reading.types or [0])
             for reading in readings
         ]
-        found: list[list[float]] = []
+        found: list[list[float]] = [[]] * len(questions)
         with torch.inference_mode():
-            for question, example in zip(questions, examples, strict=True):
-                with self._switchboard.routed([(question.adapter, question.strength)]):
-                    found += self._path.logits([example]).softmax(-1).tolist()
+            for places in self._batches(questions, examples):
+                asked = [(questions[place].adapter, questions[place].strength) for place in places]
+                with self._switchboard.routed(asked):
+                    logits = self._path.logits([examples[place] for place in places])
+                for place, thought in zip(places, logits.softmax(-1).tolist(), strict=True):
+                    found[place] = thought
         return found
+
+    def _batches(
+        self, questions: Sequence[Question], examples: Sequence[Example]
+    ) -> Iterator[list[int]]:
+        """Places of questions that have one length and that the switchboard takes together."""
+        alike: dict[int, list[int]] = {}
+        for place, example in enumerate(examples):
+            alike.setdefault(len(example["input_ids"]), []).append(place)
+        for length, places in alike.items():
+            for share in self._switchboard.shares([questions[place].adapter for place in places]):
+                at_once = max(1, MOST_TOKENS // length)
+                for start in range(0, len(share), at_once):
+                    yield [places[each] for each in share[start : start + at_once]]
 
 
 def load_classifier(

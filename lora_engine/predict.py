@@ -25,8 +25,6 @@ from lora_engine.prediction import Prediction, sentence_of
 from lora_engine.progress import Progress, Report, ShouldStop
 from lora_engine.tasks.registry import TASKS
 
-WINDOW = 64
-"""Rows that are sorted by length before they are answered; they are written when all are done."""
 LOOKED_AT = 1000
 """First rows that tell what the columns hold."""
 KEPT_TROUBLES = 20
@@ -184,7 +182,7 @@ class _Work:
     def answer(self, asked: Iterator[Asked], file: AnswerFile) -> None:
         """Write the rows with their answers, until they or the patience end."""
         self._tell()
-        while not self.stopped and (window := list(islice(asked, WINDOW))):
+        while not self.stopped and (window := list(islice(asked, self._answerer.window))):
             found: dict[int, Reply] = {}
             try:
                 self._answer_window(window, found)

@@ -11,7 +11,6 @@ import torch
 
 from lora_engine import adapter as adapter_files
 from lora_engine import answering
-from lora_engine import predict as predicting
 from lora_engine.__main__ import main
 from lora_engine.adapter_config import TASK
 from lora_engine.classify import Judge, Question, head_of
@@ -234,7 +233,7 @@ def test_a_stop_leaves_the_rows_that_are_done(
     by_hand: bool, adapter: Path, asking: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answering, "AT_ONCE", 1)
-    monkeypatch.setattr(predicting, "WINDOW", 3)
+    monkeypatch.setattr(answering.Writing, "window", 3)
     rows = [[f"who is {'what ' * (n % 4)}", str(n)] for n in range(8)]
     data = write(tmp_path / "q.csv", [["question", "id"], *rows])
     whole = asking(adapter, data, tmp_path / "whole.csv")

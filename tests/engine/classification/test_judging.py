@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lora_engine import adapter as adapter_files
+from lora_engine.batches import Example
 from lora_engine.classify import Head, Judge, Question, head_of
 from lora_engine.compare import compare
 from lora_engine.errors import ModelError
@@ -23,6 +24,7 @@ from lora_engine.model import load_base
 from lora_engine.serve import Service
 from lora_engine.train import TrainResult
 from tests import tiny
+from tests.engine.adapters import make
 
 CPU = torch.device("cpu")
 
@@ -44,6 +46,37 @@ def test_the_base_is_the_same_untrained_head_each_time(
     other = Judge(folder, Head(head.labels, seed=43), CPU)
     base = other.probabilities([Question("the sea burns")])[0]
     assert base != pytest.approx(list(first["base"].values()), abs=1e-4)
+
+
+def test_texts_of_one_length_are_judged_together_as_each_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also beside other adapters, and one whose weights were trained in place."""
+    plain, whole = (
+        adapter_files.read(make(tmp_path / name, tiny.bert(), str(folder), **settings))
+        for name, settings in (("a", {"target_modules": ["query"]}), ("b", {"method": "full"}))
+    )
+    judge = Judge(folder, Head(("calm", "loud"), seed=0), CPU)
+    texts = ("the sea", "a boat", "the light is calm", "the sea burns now")
+    questions = [
+        Question(text, "home" if text == "a boat" else "", adapter, strength)
+        for text in texts
+        for adapter, strength in ((plain, 1.0), (None, 1.0), (whole, 1.0), (plain, 0.5))
+    ]
+    alone = [judge.probabilities([each])[0] for each in questions]
+    sizes: list[int] = []
+    logits = judge._path.logits
+
+    def counted(examples: list[Example]) -> torch.Tensor:
+        sizes.append(len(examples))
+        return logits(examples)
+
+    monkeypatch.setattr(judge._path, "logits", counted)
+    together = judge.probabilities(questions)
+    for found, expected in zip(together, alone, strict=True):
+        assert found == pytest.approx(expected, abs=1e-5)
+    assert len({tuple(each) for each in together}) > len(texts)
+    assert max(sizes) > 3 and len(sizes) < len(questions)
 
 
 def test_an_adapter_of_the_reference_is_judged_with_numbered_labels(
