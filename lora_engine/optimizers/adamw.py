@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lora_engine.adapter import trained_tensors
 from lora_engine.config import TrainConfig
@@ -24,27 +24,39 @@ def make(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """One group; with LoRA+ one for A, one for B with a higher rate, one for embeddings.
+    """One group; with LoRA+ one for A, one for B with a higher rate, one for embeddings. Biases
+    and the weights of norms do not decay, and stand apart where others do, as in the reference.
 
     LoRA+ (Hayou et al. 2024, https://arxiv.org/abs/2402.12354): B and one-dimensional parameters
     learn ``loraplus_lr_ratio`` times as fast as A.
     """
-    tensors = trained_tensors(model)
     ratio = config.lora.loraplus_lr_ratio
-    if ratio is None:
-        return [{"params": list(tensors.values())}]
-    groups: dict[str, list[torch.Tensor]] = {"A": [], "embedding": [], "B": []}
-    for name, tensor in tensors.items():
-        if "lora_embedding_" in name:
-            groups["embedding"].append(tensor)
-        elif "lora_B" in name or tensor.ndim == 1:
-            groups["B"].append(tensor)
-        else:
-            groups["A"].append(tensor)
-    rate = config.learning_rate
-    rates = {"A": rate, "embedding": EMBEDDING_LEARNING_RATE, "B": rate * ratio}
+    rates = {"all": config.learning_rate, "A": config.learning_rate}
+    rates |= {"embedding": EMBEDDING_LEARNING_RATE, "B": config.learning_rate * (ratio or 1)}
+    norms = _norm_weights(model)
+    groups: dict[tuple[str, bool], list[Tensor]] = {}
+    for name, tensor in trained_tensors(model).items():
+        kind = "all" if ratio is None else _kind(name, tensor)
+        decays = not (name.endswith("bias") or id(tensor) in norms)
+        groups.setdefault((kind, decays or not config.weight_decay), []).append(tensor)
     return [
-        {"params": params, "lr": rates[name], "name": name}
-        for name, params in groups.items()
-        if params
+        {"params": params, "lr": rates[kind], "weight_decay": config.weight_decay if decays else 0}
+        for (kind, decays), params in groups.items()
     ]
+
+
+def _kind(name: str, tensor: Tensor) -> str:
+    """The group of LoRA+ that a tensor belongs to."""
+    if "lora_embedding_" in name:
+        return "embedding"
+    return "B" if "lora_B" in name or tensor.ndim == 1 else "A"
+
+
+def _norm_weights(model: nn.Module) -> set[int]:
+    """Identities of the parameters of LayerNorm, LlamaRMSNorm and the like."""
+    return {
+        id(parameter)
+        for module in model.modules()
+        if type(module).__name__.endswith("Norm")
+        for parameter in module.parameters(recurse=False)
+    }

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lora_engine.adapter import trained_tensors
 from lora_engine.config import TrainConfig
+from lora_engine.optimizers.adamw import parameter_groups
 
 
 def make(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser over everything that is trained in ``model``."""
     return GaLoreAdamW(
-        trained_tensors(model).values(),
+        parameter_groups(model, config),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         rank=config.lora.r,

@@ -8,13 +8,14 @@ import pytest
 import torch
 from peft.optimizers import create_loraplus_optimizer
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Trainer
 
 from lora_engine import adapter
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.counts import count_parameters
 from lora_engine.lora.inject import adapted, merge, remove
 from lora_engine.lora.inject import inject as inject_into
+from lora_engine.optimizer import make_optimizer
 from lora_engine.optimizers.adamw import parameter_groups
 from tests import tiny
 from tests.engine.adapters import make_peft
@@ -166,29 +167,52 @@ def test_merging_an_adapted_embedding_leaves_the_tied_head_alone() -> None:
     assert not model.config.tie_word_embeddings
 
 
-def test_loraplus_groups() -> None:
+@pytest.mark.parametrize("bias", ["none", "all"])
+def test_loraplus_groups(bias: str) -> None:
     settings = {"target_modules": ["q_proj", "embed_tokens"], "loraplus_lr_ratio": 8.0}
     case = Case("loraplus", tiny.untied, settings)
+    rates = groups_as_the_reference(case, {1e-3, 8e-3, 1e-6})
+    settings = {"target_modules": ["query"], "loraplus_lr_ratio": 8.0, "bias": bias}
+    settings |= {"modules_to_save": ["LayerNorm"], "use_dora": True}
+    rates = groups_as_the_reference(Case("loraplus", tiny.bert, settings), {1e-3, 8e-3})
+    assert {decay for _, decay in rates} == {0.1, 0.0}
+
+
+def groups_as_the_reference(case: Case, expected_rates: set[float]) -> set[tuple[float, float]]:
     ours = case.make()
     inject_into(ours, case.lora, profile_of(ours))
-    config = TrainConfig.parse(
-        {"base_model": "x", "dataset": "y", "learning_rate": 1e-3, "lora": case.lora.to_json()}
-    )
+    given = {"base_model": "x", "dataset": "y", "learning_rate": 1e-3, "weight_decay": 0.1}
+    config = TrainConfig.parse(given | {"lora": case.lora.to_json()})
     theirs = reference_of(case)
-    optimizer = create_loraplus_optimizer(theirs, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=8.0)
+    how = {"lr": 1e-3, "loraplus_lr_ratio": 8.0, "loraplus_weight_decay": 0.1}
+    optimizer = create_loraplus_optimizer(theirs, torch.optim.AdamW, **how)
     expected = {
-        reference_name(theirs, parameter): group["lr"]
+        reference_name(theirs, parameter): (group["lr"], group["weight_decay"])
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
     names = {id(tensor): name for name, tensor in adapter.trained_tensors(ours).items()}
     found = {
-        names[id(tensor)]: group["lr"]
+        names[id(tensor)]: (group["lr"], group["weight_decay"])
         for group in parameter_groups(ours, config)
         for tensor in group["params"]
     }
     assert found == expected
-    assert set(expected.values()) == {1e-3, 8e-3, 1e-6}
+    assert {rate for rate, _ in expected.values()} == expected_rates
+    return set(expected.values())
+
+
+@pytest.mark.parametrize("method", ["full", "galore"])
+def test_what_decays_in_full_fine_tuning_is_what_decays_in_transformers(method: str) -> None:
+    for make in (tiny.llama, tiny.bert, tiny.gpt2):
+        model = make()
+        inject_into(model, LoraConfig(method=method), profile_of(model))
+        given = {"base_model": "x", "dataset": "y", "weight_decay": 0.1, "lora": {"method": method}}
+        groups = make_optimizer(model, TrainConfig.parse(given)).param_groups
+        found = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+        expected = Trainer.get_decay_parameter_names(None, model)  # type: ignore[arg-type]
+        names = {name for name, parameter in model.named_parameters() if id(parameter) in found}
+        assert names == set(expected) & {name for name, _ in model.named_parameters()}
 
 
 def reference_name(theirs: Any, parameter: torch.Tensor) -> str:
