@@ -15,7 +15,8 @@ Metrics = dict[str, Any]
 def result_sentences(metrics: Metrics) -> list[str]:
     """What was learned and what it cost; unknown or missing metrics are passed over."""
     made = [metrics.get("origin") or "", metrics.get("sentence") or ""]
-    sentences = [*made, _learned(metrics), *_not_learned(metrics), _cost(metrics)]
+    started = f"{metrics['start']}." if metrics.get("start") else ""
+    sentences = [*made, started, _learned(metrics), *_not_learned(metrics), _cost(metrics)]
     if metrics.get("stopped") and metrics.get("steps") and metrics.get("total_steps"):
         stopped = words.RESULT_STOPPED.format(
             steps=f"{metrics['steps']:,}", total=f"{metrics['total_steps']:,}"

@@ -30,8 +30,12 @@ UNKNOWN_HERE = (
     "alora_invocation_tokens",
 )
 """Settings of PEFT that change what an adapter's tensors mean."""
-CHANGES_THE_BASE = ("olora", "corda", "loftq", "lora_ga")
+CHANGES_THE_BASE = ("olora", "corda", "lora_ga")
 """Starts of PEFT that move a part of the base weights into the pair."""
+CONVERTED = (
+    "save it with PEFT's path_initial_model_for_weight_conversion, which makes it fit the base "
+    "itself."
+)
 
 
 DAMAGED = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
@@ -180,8 +184,18 @@ def _lora_config(path: Path, config: Any) -> LoraConfig:
     if start in CHANGES_THE_BASE:
         raise AdapterError(
             f"{path.name} belongs to a base whose weights its start has changed "
-            f"(init_lora_weights={start}); save it with PEFT's "
-            "path_initial_model_for_weight_conversion, which makes it fit the base itself."
+            f"(init_lora_weights={start}); {CONVERTED}"
+        )
+    if start == "loftq":
+        raise AdapterError(
+            f"{path.name} belongs to a base that LoftQ has rounded (init_lora_weights={start}), "
+            "which PEFT cannot undo in the adapter: merge the two with PEFT and bring that model, "
+            "or train anew here with the LoftQ start."
+        )
+    if start.startswith("pissa_"):
+        raise AdapterError(
+            f"{path.name} begins with directions that are drawn anew at each load "
+            f"(init_lora_weights={start}), so that what it was trained beside is gone; {CONVERTED}"
         )
     targets = config.get("target_modules")
     layers = config.get("layers_to_transform")
@@ -189,7 +203,7 @@ def _lora_config(path: Path, config: Any) -> LoraConfig:
         "target_modules": targets if isinstance(targets, str) else sorted(targets or ()),
         "modules_to_save": config.get("modules_to_save"),
         # a PiSSA pair as PEFT trains it counts from the weight's own directions
-        "init_lora_weights": start if start.startswith("pissa") else "kaiming",
+        "init_lora_weights": start if start == "pissa" else "kaiming",
         "use_rslora": bool(config.get("use_rslora")),
         **{name: bool(config.get(name)) for name in SWITCHES},
         "rank_pattern": config.get("rank_pattern") or {},

@@ -216,6 +216,7 @@ def train(
     def leave(scores: dict[str, Any], kept_step: int) -> TrainResult:
         metrics = collect_metrics(model, counts, work, state, plan, place) | scores
         metrics["gradient_checkpointing"] = recomputes
+        metrics["start"] = said
         metrics["card_unused"] = device == CARD and place.type == "cpu"
         metrics |= told_end(state, plan, kept_step, over=is_over() and not stopped)
         written = write_adapter(model, out_dir, config, profile, work, metrics)

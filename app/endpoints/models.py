@@ -6,7 +6,7 @@ from lora_engine import catalog
 from lora_engine.config import LoraConfig
 from lora_engine.counts import count_parameters
 from lora_engine.profile import ModelProfile
-from lora_engine.table import tensor_table
+from lora_engine.table import filtered, tensor_table
 
 
 class ModelEndpoints(Door):
@@ -39,7 +39,8 @@ class ModelEndpoints(Door):
     def parameter_table(
         self, base_model: str, settings: Json | str = "", name: str = ""
     ) -> list[Json]:
-        """Every tensor whose name has ``name`` in it: name, shape, dtype, trainable.
+        """Every tensor whose name has ``name`` in it, or matches it as a regular expression: name,
+        shape, dtype, trainable.
 
         With ``settings`` (a LoraConfig) as after injection; without, the model as it is. With
         ``dataset_id`` among the settings the model has the head that those rows need.
@@ -47,7 +48,7 @@ class ModelEndpoints(Door):
         given, dataset_id = _apart(settings)
         lora = LoraConfig.parse(given) if given else None
         rows = tensor_table(self._profile(base_model, dataset_id), lora)
-        return [row._asdict() for row in rows if text(name, "name") in row.name]
+        return [row._asdict() for row in filtered(rows, text(name, "name"))]
 
     def _profile(self, base_model: str, dataset_id: str) -> ModelProfile:
         """The model as it is, or as it is trained on a data set, which must be there."""

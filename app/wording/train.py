@@ -205,8 +205,9 @@ FIELDS: dict[str, tuple[str, str]] = {
     ),
     "quantization": (
         "Quantised base (QLoRA)",
-        "Keeps the frozen weights in 4 or 8 bits: a large model fits into a third of the memory, "
-        "and learns more slowly. Needs the package bitsandbytes.",
+        "Keeps the frozen layers in 4 or 8 bits: a large model fits into a third or a half of the "
+        "memory (word vectors stay as they are, which counts in small models), and learns more "
+        "slowly. Needs the package bitsandbytes.",
     ),
     "optim": (
         "Optimiser",

@@ -171,6 +171,7 @@ def test_the_parameter_table_is_the_model_before_and_after(client: Client) -> No
         "trainable": True,
     }  # fmt: skip
     after = call(client, "/parameter_table", STARTER, {"r": 4}, "layers.3.self_attn.q_proj")
+    assert call(client, "/parameter_table", STARTER, {"r": 4}, r"LAYERS\.3\.self_attn\.q") == after
     assert [row["trainable"] for row in after] == [False, True, True]
     assert after[1]["shape"] == [4, 576]
 

@@ -189,6 +189,8 @@ def test_the_counts_card_shows_exact_numbers() -> None:
     )
     lora = LoraConfig(bias="all")
     assert "bias vectors" in counts_view.counts_html(count_parameters(biased, lora), lora)
+    noted = PROFILE.model_copy(update={"notes": ("Its experts are stacked parameters.",)})
+    assert counts_view.model_sentence(noted).endswith("Its experts are stacked parameters.")
     choices = counts_view.module_choices(PROFILE)
     assert ("q_proj × 30", "q_proj") in choices
     assert choices[-2:] == [

@@ -205,6 +205,7 @@ def test_loftq_says_what_quantisation_lost_and_what_is_left(
     assert found
     lost, left = map(float, found.groups())
     assert 0 < left < lost < 15
+    assert json.loads((run.tmp_path / "out" / "adapter" / "metrics.json").read_text())["start"]
 
 
 def test_settings_survive_json() -> None:

@@ -1,5 +1,6 @@
 """Adapters that the reference started from the base's own weights, as it saves them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lora_engine.pairs import pairs_of
 from lora_engine.ranks import rank_report
 from lora_engine.start_from import inject_and_load
 from tests import tiny
-from tests.engine.adapters import QV, shake
+from tests.engine.adapters import QV, make, shake
 from tests.parity.harness import batch, profile_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* changes the base weights of the model")
@@ -64,6 +65,18 @@ def test_pissa_in_either_form(form: str, tmp_path: Path) -> None:
     else:
         with pytest.raises(AdapterError, match="path_initial_model_for_weight_conversion"):
             pairs_of(read)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [("loftq", "merge the two with PEFT"), ("pissa_niter_4", "drawn anew at each load")],
+)
+def test_starts_that_no_load_can_bring_back(start: str, said: str, tmp_path: Path) -> None:
+    path = make(tmp_path, tiny.llama())
+    config = json.loads((path / "adapter_config.json").read_text())
+    (path / "adapter_config.json").write_text(json.dumps(config | {"init_lora_weights": start}))
+    with pytest.raises(AdapterError, match=said):
+        adapter_files.read(path)
 
 
 def test_other_changes_of_the_base_need_the_converted_form(tmp_path: Path) -> None:
