@@ -74,6 +74,7 @@ FIELDS = (
     Field("lora.lora_alpha", "adapter", slide=Slide(1, 128, 1), methods=PAIRS),
     Field("lora.lora_dropout", "adapter", slide=Slide(0, 0.5, 0.01), step=0.01, methods=PAIRS),
     Field("epochs", "length"),
+    Field("max_samples", "length", optional=True),
     Field("max_steps", "length", optional=True),
     Field("batch_size", "length"),
     Field("gradient_accumulation_steps", "length"),

@@ -124,10 +124,11 @@ def estimate(config: TrainConfig, rows: int) -> Estimate:
 def pieces(config: TrainConfig, dataset: Dataset) -> int:
     """Rows as the engine counts them: plain text that is too long is learned in several, and how
     many is known roughly before its tokens are counted."""
-    if dataset.task != "text":
-        return dataset.rows
-    tokens = dataset.characters / CHARACTERS_A_TOKEN
-    return max(dataset.rows, math.ceil(tokens / config.max_length))
+    rows = min(dataset.rows, config.max_samples or dataset.rows)
+    if dataset.task != "text" or not rows:
+        return rows
+    tokens = dataset.characters / CHARACTERS_A_TOKEN * rows / dataset.rows
+    return max(rows, math.ceil(tokens / config.max_length))
 
 
 def estimate_sentence(config: TrainConfig, rows: int) -> str:

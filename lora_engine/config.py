@@ -214,6 +214,8 @@ class TrainConfig(Settings):
     anew."""
     epochs: Annotated[float, Field(gt=0, le=1000)] = 3
     """Times that each row is seen."""
+    max_samples: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """Rows to learn from and to validate with, drawn with ``seed``; None means all."""
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Stop after this many updates, whatever ``epochs`` says; None means no limit."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4

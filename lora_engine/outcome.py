@@ -67,7 +67,8 @@ def collect_metrics(
         "rows": rows,
         "train_rows": len(work.training),
         "validation_rows": len(work.validation),
-        "rows_left_out": work.dataset.total_rows - rows,
+        "rows_left_out": work.dataset.total_rows - work.not_drawn - rows,
+        "rows_not_drawn": work.not_drawn,
         "rows_cut": work.encoded.rows_cut,
         "answers_not_learned": work.encoded.missed_answers,
         "trainable": counts.trainable,
@@ -187,6 +188,7 @@ def _start(config: TrainConfig) -> str:
 
 def _beside_rows(metrics: dict[str, Any]) -> str:
     said = {
+        "rows_not_drawn": "not drawn",
         "rows_left_out": "left out",
         "rows_cut": "cut at the maximum length",
         "answers_not_learned": "answers that the chat template hides",

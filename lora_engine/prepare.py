@@ -1,9 +1,10 @@
 """Bring model and data together: a run's rows as examples of its task, split into shares."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
 from lora_engine import catalog
 from lora_engine.config import TrainConfig
@@ -32,6 +33,8 @@ class Work:
     words: Words
     dataset: Dataset
     encoded: Encoded
+    not_drawn: int
+    """Usable rows that were not asked for."""
     training: Share
     validation: Share
     test: Share | None
@@ -73,7 +76,8 @@ def prepare(config: TrainConfig, home: Path, out_dir: Path, report: Report) -> W
     name = choose_task(config.task, task_of(roles), model_task(model.path))
     task = TASKS[name].of_run(name, config, _label_counts(library, dataset, roles))
     report(Progress(phase="preparing", message="Turning rows into tokens"))
-    whole = _encode(task, words, library, dataset, roles, out_dir / "tokens")
+    drawn, not_drawn = _draw(config, library, dataset, roles)
+    whole = _encode(task, words, library, dataset, roles, out_dir / "tokens", drawn)
     train_rows, validation_rows = split(
         whole.encoded.rows, config.validation_share, config.seed, evenly=task.evenly
     )
@@ -86,6 +90,7 @@ def prepare(config: TrainConfig, home: Path, out_dir: Path, report: Report) -> W
         words=words,
         dataset=dataset,
         encoded=whole.encoded,
+        not_drawn=not_drawn,
         training=replace(whole, rows=list(train_rows)),
         validation=replace(whole, rows=list(validation_rows)),
         test=test,
@@ -99,14 +104,32 @@ def _encode(
     dataset: Dataset,
     roles: dict[str, str],
     cache_dir: Path,
+    drawn: Set[int] | None = None,
 ) -> Share:
-    """All rows of a data set as one share."""
+    """The rows of a data set as one share: all, or those at the ``drawn`` places."""
 
     def samples() -> Iterator[Sample]:
         return library.samples(dataset.dataset_id, roles=roles)
 
-    encoded = task.encode(samples(), words, cache_dir)
+    chosen = (row for place, row in enumerate(samples()) if drawn is None or place in drawn)
+    encoded = task.encode(chosen, words, cache_dir)
     return Share(dataset.name, encoded, list(range(len(encoded.rows))), samples)
+
+
+def _draw(
+    config: TrainConfig, library: Library, dataset: Dataset, roles: dict[str, str]
+) -> tuple[Set[int] | None, int]:
+    """Places of the usable rows that ``config.max_samples`` asks for, None for all of them, and
+    how many others there are."""
+    most = config.max_samples
+    if most is None:
+        return None, 0
+    rows = dataset.rows
+    if roles != dataset.roles:
+        rows = sum(1 for _ in library.samples(dataset.dataset_id, roles=roles))
+    if rows <= most:
+        return None, 0
+    return set(Random(config.seed).sample(range(rows), most)), rows - most
 
 
 def _encode_test(

@@ -87,6 +87,11 @@ FIELDS: dict[str, tuple[str, str]] = {
         "How often each row is seen. Fewer if the validation loss starts to rise, more if it is "
         "still falling at the end.",
     ),
+    "max_samples": (
+        "Rows at most",
+        "Takes so many rows of the data set, drawn at random, to learn from and to validate with: "
+        "for a first try of a large one. Empty means all.",
+    ),
     "max_steps": (
         "Stop after (updates)",
         "Ends the run after this many updates, whatever the epochs say. Empty means no limit.",

@@ -17,12 +17,14 @@ from app.train_form import (
     estimate_sentence,
     form_values,
     make_config,
+    pieces,
     read_config,
 )
 from app.wording import train as words
 from lora_engine import registry
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.counts import count_parameters
+from lora_engine.data import Dataset
 from lora_engine.errors import SettingsError
 from lora_engine.starters import shipped_profile
 
@@ -228,6 +230,15 @@ def test_the_estimate_is_a_sum_that_can_be_followed() -> None:
     assert said == f"{whole}; 8 rows held back to measure"
     limited = estimate_sentence(config(epochs=3, batch_size=8, max_steps=5), 80)
     assert limited == f"{whole}; stopped after 5 updates; 8 rows held back to measure"
+
+
+def test_rows_that_are_not_drawn_are_not_counted() -> None:
+    chat = Dataset.model_construct(task="chat", rows=1000, characters=80_000)
+    assert pieces(config(max_samples=100), chat) == 100
+    assert pieces(config(max_samples=5000), chat) == pieces(config(), chat) == 1000
+    text = Dataset.model_construct(task="text", rows=1000, characters=4_000_000)
+    whole, tenth = (pieces(config(max_samples=most), text) for most in (None, 100))
+    assert whole == pytest.approx(10 * tenth, rel=0.02)
 
 
 @pytest.mark.parametrize(

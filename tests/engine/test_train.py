@@ -257,3 +257,25 @@ def test_the_longest_row_may_be_one_of_the_test_file(run: Runs, home: Path, tmp_
     tested = prepare(run.config(test_dataset=str(long)), home, tmp_path / "b", lambda _: None)
     assert tested.test is not None
     assert tested.longest == tested.test.encoded.longest > alone.longest
+
+
+def test_of_a_large_data_set_some_rows_are_drawn(run: Runs, home: Path, tmp_path: Path) -> None:
+    def lines(name: str, **changes: Any) -> list[int]:
+        work = prepare(run.config(**changes), home, tmp_path / name, lambda _: None)
+        both = [*work.training.said(range(len(work.training))).values()]
+        both += work.validation.said(range(len(work.validation))).values()
+        return sorted(sample.line for sample in both)
+
+    few = lines("a", max_samples=5)
+    assert len(set(few)) == 5
+    assert lines("b", max_samples=5) == few, "the seed decides"
+    assert lines("c", max_samples=5, seed=7) != few
+    assert len(lines("d", max_samples=99)) == 10
+    roles = {"text": "completion"}
+    assert len(lines("e", max_samples=5, roles=roles)) == 5
+    metrics = run("out", max_samples=5, epochs=1).metrics
+    assert (metrics["rows"], metrics["train_rows"], metrics["validation_rows"]) == (5, 4, 1)
+    assert (metrics["rows_not_drawn"], metrics["rows_left_out"]) == (5, 0)
+    assert "5 not drawn" in (tmp_path / "out" / "adapter" / "README.md").read_text()
+    with pytest.raises(WorkbenchError, match="begin a new run"):
+        run("out", max_samples=6, epochs=2, resume=True)
