@@ -81,8 +81,8 @@ class RunsTab:
         outputs = self.outputs()
         guard = handler(self.notice)
         quiet: dict[str, Any] = {**HIDDEN, "queue": False}
-        self.news.click(self.poll, [self.chosen, self.seen], outputs, **quiet)
-        self.chosen.change(self.poll, [self.chosen, self.seen], outputs, **quiet)
+        self.news.click(self.look, [self.chosen, self.seen], outputs, **quiet)
+        self.chosen.change(self.look, [self.chosen, self.seen], outputs, **quiet)
         self.list.click(guard(self.choose), None, outputs, **quiet)
         for button, change in (
             (self.stop, self.ask_stop),
@@ -105,6 +105,10 @@ class RunsTab:
             *(self.settings, self.seen, self.chosen),
         ]
 
+    def look(self, chosen: int, seen: str) -> Updates:
+        """``poll`` by itself; what goes wrong is said until a look goes well again."""
+        return {self.seen: "", **handler(self.notice, clear=False)(self.poll)(chosen, seen)}
+
     def poll(self, chosen: int, seen: str) -> Updates:
         """Draw what changed since the last look; nothing is sent while nothing did."""
         jobs = self._listed(chosen)
@@ -119,6 +123,8 @@ class RunsTab:
             self.status: runs_view.status_html(jobs, away),
             self.list: runs_view.list_html(jobs, chosen),
         }
+        if not seen:
+            updates[self.notice] = ""
         if job is None:
             return updates | self._nothing(bool(jobs))
         return updates | self._detail(job, away) | {self.log: runs_view.log_html(log)}

@@ -1,6 +1,7 @@
 """The handlers of the runs tab, without a browser: what each event changes."""
 
 from functools import partial
+from math import nan
 
 import gradio as gr
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from app.guard import handler
 from app.main import Page
 from app.services import Services
+from app.wording.common import NO_NUMBER, UNEXPECTED
 from lora_engine.config import TrainConfig
 from tests.app.handlers.steps import STARTER, finished
 
@@ -103,3 +105,30 @@ def test_among_very_many_runs_the_one_at_work_and_the_chosen_one_are_seen(
     assert drawn[runs.list].count("Newer") == 2
     assert "Old and chosen" in drawn[runs.header]
     assert "Old and chosen" in drawn[runs.list]
+
+
+def test_a_loss_that_was_no_number_does_not_break_the_page(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    runs, store = page.runs, services.store
+    job = store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id), "Broken")
+    store.claim("w", "cpu")
+    measured = {"rows": 3, "loss": nan, "answered_rows": 3, "exact_match": 0.0, "rouge_l": 0.0}
+    store.succeed(job.id, "w", {"loss_last": 1.0, "test": measured})
+    assert NO_NUMBER in runs.look(job.id, "")[runs.result]
+    assert NO_NUMBER in runs.restore(job.id)[runs.result]
+
+
+def test_a_look_that_fails_says_so_until_it_goes_well_again(
+    page: Page, services: Services, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, done = page.runs, finished(services, dataset_id)
+    seen = runs.look(done, "")[runs.seen]
+    with monkeypatch.context() as patched:
+        patched.setattr(services.store, "log_tail", lambda _: 1 / 0)
+        failed = runs.look(done, seen)
+    assert failed.keys() == {runs.notice, runs.seen}
+    assert UNEXPECTED in failed[runs.notice]
+    again = runs.look(done, failed[runs.seen])
+    assert again[runs.notice] == ""
+    assert runs.notice not in runs.look(done, again[runs.seen])
