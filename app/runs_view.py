@@ -12,7 +12,7 @@ from app.wording import runs as words
 from jobs.job import Job, JobStatus
 
 WAITING_TOO_LONG = 10.0
-"""Seconds that a job waits before an idle queue means that there is no worker."""
+"""Seconds that a job waits in an idle queue before that means that there is no worker."""
 BEAT_TOO_OLD = 45.0
 """Seconds without a heartbeat after which a running job's worker is taken for gone."""
 
@@ -22,8 +22,10 @@ def worker_is_away(jobs: Sequence[Job], now: float) -> bool:
     running = [job for job in jobs if job.status is JobStatus.running]
     if running:
         return all(now - (job.heartbeat_at or now) > BEAT_TOO_OLD for job in running)
+    # a worker that has just ended one run needs a moment to take the next
+    ended = max((job.finished_at or 0 for job in jobs), default=0)
     queued = [job for job in jobs if job.status is JobStatus.queued]
-    return any(now - job.queued_at > WAITING_TOO_LONG for job in queued)
+    return any(now - max(job.queued_at, ended) > WAITING_TOO_LONG for job in queued)
 
 
 def status_of(job: Job) -> tuple[str, str]:
