@@ -7,6 +7,7 @@ from app.services import Services
 from app.wording import data as data_words
 from app.wording import runs as words
 from jobs.job import Job
+from lora_engine import checkpoint_folder
 from lora_engine.errors import WorkbenchError
 
 
@@ -29,6 +30,11 @@ def resume(services: Services, job_id: int) -> Job:
     making.forget_exports(services, job_id)
     file_answers.forget(services, job_id)
     return job
+
+
+def has_checkpoint(services: Services, job_id: int) -> bool:
+    """Whether a run that is gone on with has something to go on from."""
+    return checkpoint_folder.exists(services.store.job_dir(job_id) / "checkpoint")
 
 
 def delete_run(services: Services, job_id: int) -> None:

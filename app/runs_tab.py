@@ -161,7 +161,9 @@ class RunsTab:
         points = self.store.progress(job.id)
         return {
             **old,
-            self.header: runs_view.header_html(job, place, away),
+            self.header: runs_view.header_html(
+                job, place, away, keeping.has_checkpoint(self.services, job.id)
+            ),
             self.chart: chart_html(points),
             self.chart_panel: gr.update(visible=bool(points) or job.status is JobStatus.running),
             self.result: result,
@@ -206,8 +208,10 @@ class RunsTab:
 
     def go_on(self, chosen: int) -> Updates:
         """Put a stopped or failed job back into the queue."""
+        goes_on = keeping.has_checkpoint(self.services, chosen)
         keeping.resume(self.services, chosen)
-        return self._show(chosen, notice("info", words.RESUMED))
+        said = words.RESUMED if goes_on else words.RESUMED_ANEW
+        return self._show(chosen, notice("info", said))
 
     def ask(self, chosen: int) -> Updates:
         """Ask before a run is deleted; where it cannot be, say so before."""

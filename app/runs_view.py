@@ -96,7 +96,7 @@ def nothing_html(some: bool = False) -> str:
     return empty_state(words.EMPTY_TITLE, words.EMPTY_HINT)
 
 
-def header_html(job: Job, queue_place: int, worker_away: bool) -> str:
+def header_html(job: Job, queue_place: int, worker_away: bool, has_checkpoint: bool = False) -> str:
     """Name, state, progress, figures, and why it failed."""
     kind, label = status_of(job)
     parts = [
@@ -113,12 +113,17 @@ def header_html(job: Job, queue_place: int, worker_away: bool) -> str:
         parts.append(_progress(job))
     if job.error:
         parts.append(notice("error", job.error))
-    elif job.status is JobStatus.cancelled and job.message:
-        parts.append(notice("info", job.message))
-    elif job.status is JobStatus.cancelled and job.started_at is None:
-        parts.append(notice("info", words.STOPPED_WAITING))
+    elif job.status is JobStatus.cancelled:
+        parts.append(notice("info", job.message or _taken_out(job, has_checkpoint)))
     parts.append(facts(_figures(job)))
     return "".join(parts)
+
+
+def _taken_out(job: Job, has_checkpoint: bool) -> str:
+    """What is left of a run that was stopped while it waited, perhaps to be gone on with."""
+    if not job.step:
+        return words.STOPPED_WAITING
+    return words.STOPPED_WAITING_KEPT if has_checkpoint else words.STOPPED_WAITING_LOST
 
 
 def _progress(job: Job) -> str:

@@ -73,8 +73,17 @@ STOPPED_WAITING = (
     "This run was taken out of the queue before it started, so nothing was learned. Resume puts "
     "it back."
 )
+STOPPED_WAITING_KEPT = (
+    "This run was taken out of the queue before it went on. What it had learned until its last "
+    "checkpoint is kept: Resume goes on from there."
+)
+STOPPED_WAITING_LOST = (
+    "This run was taken out of the queue before it started again. It has no checkpoint: Resume "
+    "begins anew."
+)
 STOP_DONE = "The run was taken out of the queue."
 RESUMED = "The run is in the queue again and goes on from its last checkpoint."
+RESUMED_ANEW = "The run is in the queue again and begins anew: it has no checkpoint."
 REFILLED = "These are the settings of “{name}”."
 LOG = "Log"
 LOG_EMPTY = "The log is empty so far."

@@ -10,7 +10,9 @@ from app.guard import handler
 from app.main import Page
 from app.services import Services
 from app.wording.common import NO_NUMBER, UNEXPECTED
+from lora_engine import checkpoint_folder
 from lora_engine.config import TrainConfig
+from lora_engine.progress import Progress
 from tests.app.handlers.steps import STARTER, finished
 
 
@@ -41,6 +43,32 @@ def test_stop_resume_and_delete(page: Page, services: Services, dataset_id: str)
     assert "Waiting" in runs.ask(job.id)[runs.confirm_text]
     assert runs.remove(job.id)[runs.chosen] == 0
     assert services.store.list() == []
+
+
+def test_what_a_run_had_learned_is_told_where_it_is_taken_out_of_the_queue(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    runs, store = page.runs, services.store
+    job = store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id), "Stopped")
+    never = runs.ask_stop(job.id)[runs.header]
+    assert "nothing was learned" in never
+
+    store.resume(job.id)
+    store.claim("w", "cpu")
+    store.record(job.id, "w", Progress(phase="training", step=3, total_steps=9, loss=1.0))
+    store.fail(job.id, "w", "Too little memory.")
+    assert "begins anew" in runs.go_on(job.id)[runs.notice]
+    lost = runs.ask_stop(job.id)[runs.header]
+    assert "no checkpoint: Resume begins anew" in lost
+
+    checkpoint = store.job_dir(job.id) / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / checkpoint_folder.STATE).touch()
+    assert "goes on from its last checkpoint" in runs.go_on(job.id)[runs.notice]
+    kept = runs.ask_stop(job.id)[runs.header]
+    assert "is kept: Resume goes on from there" in kept
+    for said in (lost, kept):
+        assert "nothing was learned" not in said
 
 
 def test_a_fresh_page_shows_the_run_at_work(
