@@ -2,6 +2,7 @@
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,15 @@ from jobs.job import Job, JobNotFound, JobStatus
 from lora_engine.errors import DataError
 
 
+@dataclass(frozen=True)
+class About:
+    """What the message and the question on the tab are about."""
+
+    run: int = 0
+    asked: bool = False
+    """Whether the question is open."""
+
+
 class RunsTab:
     """Layout and handlers; the chosen run's number lives in ``memory.run``."""
 
@@ -33,6 +43,7 @@ class RunsTab:
         self.chosen = memory.run
         self.seen = gr.State("")
         """What was drawn last, so that nothing is sent while nothing changes."""
+        self.about = gr.State(About())
         self.news = news
         """Clicks by itself where there is something to draw."""
         self.services = services
@@ -82,16 +93,16 @@ class RunsTab:
         guard = handler(self.notice)
         quiet: dict[str, Any] = {**HIDDEN, "queue": False}
         self.news.click(self.look, [self.chosen, self.seen], outputs, **quiet)
-        self.chosen.change(self.look, [self.chosen, self.seen], outputs, **quiet)
+        self.chosen.change(self.turn, [self.chosen, self.seen, self.about], outputs, **quiet)
         self.list.click(guard(self.choose), None, outputs, **quiet)
         for button, change in (
             (self.stop, self.ask_stop),
             (self.resume, self.go_on),
             (self.ask_delete, self.ask),
-            (self.delete, self.remove),
         ):
             # as the news do, not by the queue: an older drawing must not arrive after a newer
             button.click(guard(change), [self.chosen], outputs, **quiet)
+        self.delete.click(guard(self.remove), [self.chosen, self.about], outputs, **quiet)
         self.log_fold.expand(None, None, None, js=runs_view.TO_THE_END_JS)
         self.keep.click(lambda: gr.update(visible=False), None, self.confirm, **HIDDEN)
 
@@ -102,12 +113,22 @@ class RunsTab:
             *(self.resume, self.again, self.ask_delete, self.confirm, self.confirm_text),
             *(self.result_panel, self.result, self.chart_panel, self.chart),
             *(self.status, self.after.panel, *self.after.blank(), self.more_panel, self.log),
-            *(self.settings, self.seen, self.chosen),
+            *(self.settings, self.seen, self.chosen, self.about),
         ]
 
     def look(self, chosen: int, seen: str) -> Updates:
         """``poll`` by itself; what goes wrong is said until a look goes well again."""
         return {self.seen: "", **handler(self.notice, clear=False)(self.poll)(chosen, seen)}
+
+    def turn(self, chosen: int, seen: str, about: About) -> Updates:
+        """Another run was chosen, perhaps elsewhere on the page: a question about the one before
+        must not be answered under it."""
+        updates = self.look(chosen, seen)
+        return updates if about.run == chosen else {**self._quiet(chosen), **updates}
+
+    def _quiet(self, chosen: int) -> Updates:
+        """No question is open under this run."""
+        return {self.confirm: gr.update(visible=False), self.about: About(chosen)}
 
     def poll(self, chosen: int, seen: str) -> Updates:
         """Draw what changed since the last look; nothing is sent while nothing did."""
@@ -195,9 +216,9 @@ class RunsTab:
     def _show(self, chosen: int, said: str = "") -> Updates:
         return {
             **self.poll(chosen, ""),
+            **self._quiet(chosen),
             self.chosen: chosen,
             self.notice: said,
-            self.confirm: gr.update(visible=False),
         }
 
     def ask_stop(self, chosen: int) -> Updates:
@@ -218,10 +239,16 @@ class RunsTab:
         keeping.check_run(self.services, chosen)
         name = self.store.get(chosen).name
         question = notice("warning", words.DELETE_SURE.format(name=name))
-        return {self.confirm: gr.update(visible=True), self.confirm_text: question}
+        return {
+            self.confirm: gr.update(visible=True),
+            self.confirm_text: question,
+            self.about: About(chosen, asked=True),
+        }
 
-    def remove(self, chosen: int) -> Updates:
-        """Delete the chosen run and show the newest of the others."""
+    def remove(self, chosen: int, about: About) -> Updates:
+        """Delete the run that the question is about and show the newest of the others."""
+        if about != About(chosen, asked=True):
+            return self._show(chosen, notice("info", words.DELETE_ANOTHER))
         name = self.store.get(chosen).name
         keeping.delete_run(self.services, chosen)
         left = self.store.list(limit=1)

@@ -67,6 +67,7 @@ WORKED_ON = "This run's adapter is being measured or exported: wait until that i
 DELETE_YES = "Yes, delete it"
 DELETE_NO = "Keep it"
 DELETED = "“{name}” was deleted."
+DELETE_ANOTHER = "Nothing was deleted: the question was about another run than the one shown now."
 PLAYGROUND = "Try it in the playground"
 DOWNLOAD = "Download the adapter (zip, {size})"
 STOPPED_WAITING = (

@@ -8,6 +8,7 @@ import pytest
 
 from app.guard import handler
 from app.main import Page
+from app.runs_tab import About
 from app.services import Services
 from app.wording.common import NO_NUMBER, UNEXPECTED
 from lora_engine import checkpoint_folder
@@ -40,9 +41,35 @@ def test_stop_resume_and_delete(page: Page, services: Services, dataset_id: str)
     assert "taken out of the queue" in runs.ask_stop(job.id)[runs.notice]
     assert runs.poll(job.id, "")[runs.resume]["visible"]
     assert "in the queue again" in runs.go_on(job.id)[runs.notice]
-    assert "Waiting" in runs.ask(job.id)[runs.confirm_text]
-    assert runs.remove(job.id)[runs.chosen] == 0
+    asked = runs.ask(job.id)
+    assert "Waiting" in asked[runs.confirm_text]
+    assert runs.remove(job.id, asked[runs.about])[runs.chosen] == 0
     assert services.store.list() == []
+
+
+def test_only_the_run_that_the_question_names_is_deleted(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    runs, store = page.runs, services.store
+    named, other = (finished(services, dataset_id, name) for name in ("Named", "Other"))
+    shown = runs.restore(named)
+    assert runs.confirm not in runs.turn(named, shown[runs.seen], shown[runs.about])
+    asked = runs.ask(named)
+    assert runs.confirm not in runs.look(named, shown[runs.seen])
+
+    # the other is shown by another way than the list, and its drawing is still on its way
+    refused = runs.remove(other, asked[runs.about])
+    assert "Nothing was deleted" in refused[runs.notice]
+    assert not refused[runs.confirm]["visible"]
+    turned = runs.turn(other, shown[runs.seen], asked[runs.about])
+    assert not turned[runs.confirm]["visible"]
+    assert "Other" in turned[runs.header]
+    for chosen in (named, other):
+        assert "Nothing was deleted" in runs.remove(chosen, turned[runs.about])[runs.notice]
+    assert {job.id for job in store.list()} == {named, other}
+
+    assert "“Named” was deleted" in runs.remove(named, asked[runs.about])[runs.notice]
+    assert [job.id for job in store.list()] == [other]
 
 
 def test_what_a_run_had_learned_is_told_where_it_is_taken_out_of_the_queue(
@@ -106,7 +133,8 @@ def test_what_a_run_needs_is_not_deleted(page: Page, services: Services, dataset
     start = services.store.adapter_zip(first)
     config = TrainConfig(base_model=STARTER, dataset=dataset_id, start_from=str(start))
     job = services.store.enqueue(config, "Next")
-    for change in (runs.ask, runs.remove):
+    asked = partial(runs.remove, about=About(first, asked=True))
+    for change in (runs.ask, asked):
         refused = handler(runs.notice)(change)(first)
         assert f"“Next” (run {job.id}) begins with" in refused[runs.notice]
     for change in (data.ask, data.remove):
