@@ -1,6 +1,7 @@
 """The Runs tab: the queue, one run in detail, live; and what can be done with it."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ class About:
     """What the message and the question on the tab are about."""
 
     run: int = 0
+    status: JobStatus | None = None
+    """The run's state as they came up."""
     asked: bool = False
     """Whether the question is open."""
 
@@ -52,7 +55,7 @@ class RunsTab:
             with gr.Column(scale=2, min_width=300, elem_classes="wb-panel"):
                 piece(heading(words.TITLE))
                 self.list = piece(js_on_load=CLICKS, elem_id="run-list")
-                BringPanel(services, memory)
+                self.bring = BringPanel(services, memory)
             with gr.Column(scale=5, min_width=320):
                 self._build_detail()
         self._connect()
@@ -92,8 +95,9 @@ class RunsTab:
         outputs = self.outputs()
         guard = handler(self.notice)
         quiet: dict[str, Any] = {**HIDDEN, "queue": False}
-        self.news.click(self.look, [self.chosen, self.seen], outputs, **quiet)
-        self.chosen.change(self.turn, [self.chosen, self.seen, self.about], outputs, **quiet)
+        drawn = [self.chosen, self.seen, self.about]
+        self.news.click(self.look, drawn, outputs, **quiet)
+        self.chosen.change(self.turn, drawn, outputs, **quiet)
         self.list.click(guard(self.choose), None, outputs, **quiet)
         for button, change in (
             (self.stop, self.ask_stop),
@@ -116,19 +120,41 @@ class RunsTab:
             *(self.settings, self.seen, self.chosen, self.about),
         ]
 
-    def look(self, chosen: int, seen: str) -> Updates:
-        """``poll`` by itself; what goes wrong is said until a look goes well again."""
-        return {self.seen: "", **handler(self.notice, clear=False)(self.poll)(chosen, seen)}
+    def look(self, chosen: int, seen: str, about: About) -> Updates:
+        """``poll`` by itself; a message goes with the state of the run that it is about."""
+
+        def draw() -> Updates:
+            updates = self.poll(chosen, seen)
+            # the news may come before the page knows which run was chosen: another says nothing
+            old = about.run == chosen and self._about(chosen).status not in (None, about.status)
+            return {**updates, **self._quiet(chosen)} if old else updates
+
+        return self._kept_up(draw)
 
     def turn(self, chosen: int, seen: str, about: About) -> Updates:
         """Another run was chosen, perhaps elsewhere on the page: a question about the one before
         must not be answered under it."""
-        updates = self.look(chosen, seen)
-        return updates if about.run == chosen else {**self._quiet(chosen), **updates}
+        if about.run == chosen:
+            return self.look(chosen, seen, about)
+        return self._kept_up(lambda: {**self.poll(chosen, seen), **self._quiet(chosen)})
+
+    def _kept_up(self, draw: Callable[[], Updates]) -> Updates:
+        """What goes wrong in ``draw`` is said until a look goes well again."""
+        return {self.seen: "", **handler(self.notice, clear=False)(draw)()}
 
     def _quiet(self, chosen: int) -> Updates:
-        """No question is open under this run."""
-        return {self.confirm: gr.update(visible=False), self.about: About(chosen)}
+        """No message and no open question under this run."""
+        return {
+            self.notice: "",
+            self.confirm: gr.update(visible=False),
+            self.about: self._about(chosen),
+        }
+
+    def _about(self, chosen: int, asked: bool = False) -> About:
+        try:
+            return About(chosen, self.store.get(chosen).status, asked)
+        except JobNotFound:
+            return About(chosen)
 
     def poll(self, chosen: int, seen: str) -> Updates:
         """Draw what changed since the last look; nothing is sent while nothing did."""
@@ -242,12 +268,12 @@ class RunsTab:
         return {
             self.confirm: gr.update(visible=True),
             self.confirm_text: question,
-            self.about: About(chosen, asked=True),
+            self.about: self._about(chosen, asked=True),
         }
 
     def remove(self, chosen: int, about: About) -> Updates:
         """Delete the run that the question is about and show the newest of the others."""
-        if about != About(chosen, asked=True):
+        if about.run != chosen or not about.asked:
             return self._show(chosen, notice("info", words.DELETE_ANOTHER))
         name = self.store.get(chosen).name
         keeping.delete_run(self.services, chosen)

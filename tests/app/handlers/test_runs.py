@@ -55,7 +55,7 @@ def test_only_the_run_that_the_question_names_is_deleted(
     shown = runs.restore(named)
     assert runs.confirm not in runs.turn(named, shown[runs.seen], shown[runs.about])
     asked = runs.ask(named)
-    assert runs.confirm not in runs.look(named, shown[runs.seen])
+    assert runs.confirm not in runs.look(named, shown[runs.seen], shown[runs.about])
 
     # the other is shown by another way than the list, and its drawing is still on its way
     refused = runs.remove(other, asked[runs.about])
@@ -133,7 +133,7 @@ def test_what_a_run_needs_is_not_deleted(page: Page, services: Services, dataset
     start = services.store.adapter_zip(first)
     config = TrainConfig(base_model=STARTER, dataset=dataset_id, start_from=str(start))
     job = services.store.enqueue(config, "Next")
-    asked = partial(runs.remove, about=About(first, asked=True))
+    asked = partial(runs.remove, about=About(first, None, asked=True))
     for change in (runs.ask, asked):
         refused = handler(runs.notice)(change)(first)
         assert f"“Next” (run {job.id}) begins with" in refused[runs.notice]
@@ -171,7 +171,7 @@ def test_a_loss_that_was_no_number_does_not_break_the_page(
     store.claim("w", "cpu")
     measured = {"rows": 3, "loss": nan, "answered_rows": 3, "exact_match": 0.0, "rouge_l": 0.0}
     store.succeed(job.id, "w", {"loss_last": 1.0, "test": measured})
-    assert NO_NUMBER in runs.look(job.id, "")[runs.result]
+    assert NO_NUMBER in runs.look(job.id, "", About())[runs.result]
     assert NO_NUMBER in runs.restore(job.id)[runs.result]
 
 
@@ -179,12 +179,41 @@ def test_a_look_that_fails_says_so_until_it_goes_well_again(
     page: Page, services: Services, dataset_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs, done = page.runs, finished(services, dataset_id)
-    seen = runs.look(done, "")[runs.seen]
+    seen = runs.look(done, "", About())[runs.seen]
     with monkeypatch.context() as patched:
         patched.setattr(services.store, "log_tail", lambda _: 1 / 0)
-        failed = runs.look(done, seen)
+        failed = runs.look(done, seen, About())
     assert failed.keys() == {runs.notice, runs.seen}
     assert UNEXPECTED in failed[runs.notice]
-    again = runs.look(done, failed[runs.seen])
+    again = runs.look(done, failed[runs.seen], About())
     assert again[runs.notice] == ""
-    assert runs.notice not in runs.look(done, again[runs.seen])
+    assert runs.notice not in runs.look(done, again[runs.seen], About())
+
+
+def test_a_message_goes_with_the_state_that_it_is_about(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    runs, store = page.runs, services.store
+    other = finished(services, dataset_id, "Other")
+    job = store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id), "Stopped")
+    store.request_cancel(job.id)
+    said = runs.go_on(job.id)
+    seen, about = said[runs.seen], said[runs.about]
+    assert "in the queue again" in said[runs.notice]
+    for same in (runs.turn, runs.look):
+        assert runs.notice not in same(job.id, seen, about)
+    late = runs.look(other, seen, about)
+    assert runs.notice not in late, "the news had not heard yet what is shown"
+    assert runs.turn(other, seen, about)[runs.notice] == ""
+
+    store.claim("w", "cpu")
+    began = runs.look(job.id, seen, about)
+    assert began[runs.notice] == ""
+    assert runs.notice not in runs.look(job.id, seen, began[runs.about])
+    assert began.keys() <= set(runs.outputs())
+
+
+def test_what_was_brought_is_told_until_another_run_is_chosen(page: Page) -> None:
+    bring = page.runs.bring
+    assert bring.follow(7, 7) == {bring.notice: gr.skip()}
+    assert bring.follow(8, 7) == {bring.notice: ""}
