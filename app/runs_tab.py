@@ -209,7 +209,8 @@ class RunsTab:
         return {
             **old,
             self.header: runs_view.header_html(
-                job, place, away, keeping.has_checkpoint(self.services, job.id)
+                *(job, place, away, keeping.has_checkpoint(self.services, job.id)),
+                keeping.has_data(self.services, job),
             ),
             self.chart: chart_html(points),
             self.chart_panel: gr.update(visible=bool(points) or job.status is JobStatus.running),

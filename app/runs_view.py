@@ -96,7 +96,13 @@ def nothing_html(some: bool = False) -> str:
     return empty_state(words.EMPTY_TITLE, words.EMPTY_HINT)
 
 
-def header_html(job: Job, queue_place: int, worker_away: bool, has_checkpoint: bool = False) -> str:
+def header_html(
+    job: Job,
+    queue_place: int,
+    worker_away: bool,
+    has_checkpoint: bool = False,
+    has_data: bool = True,
+) -> str:
     """Name, state, progress, figures, and why it failed."""
     kind, label = status_of(job)
     parts = [
@@ -115,6 +121,10 @@ def header_html(job: Job, queue_place: int, worker_away: bool, has_checkpoint: b
         parts.append(notice("error", job.error))
     elif job.status is JobStatus.cancelled:
         parts.append(notice("info", job.message or _taken_out(job, has_checkpoint)))
+    if job.can_resume and not has_data:
+        parts.append(notice("warning", words.RESUME_NO_DATA))
+    elif job.can_resume and job.error:
+        parts.append(muted(words.RESUME_SAME))
     parts.append(facts(_figures(job)))
     return "".join(parts)
 

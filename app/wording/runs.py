@@ -85,6 +85,11 @@ STOPPED_WAITING_LOST = (
 STOP_DONE = "The run was taken out of the queue."
 RESUMED = "The run is in the queue again and goes on from its last checkpoint."
 RESUMED_ANEW = "The run is in the queue again and begins anew: it has no checkpoint."
+RESUME_NO_DATA = (
+    "The data of this run are no longer kept: Resume fails, unless the same file is added on the "
+    "Data tab first."
+)
+RESUME_SAME = "Resume keeps the settings of this run. Where they are the cause, press Train again."
 REFILLED = "These are the settings of “{name}”."
 LOG = "Log"
 LOG_EMPTY = "The log is empty so far."

@@ -2,6 +2,7 @@
 
 from functools import partial
 from math import nan
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -14,6 +15,7 @@ from app.wording.common import NO_NUMBER, UNEXPECTED
 from lora_engine import checkpoint_folder
 from lora_engine.config import TrainConfig
 from lora_engine.progress import Progress
+from tests.app.conftest import make_table
 from tests.app.handlers.steps import STARTER, finished
 
 
@@ -96,6 +98,27 @@ def test_what_a_run_had_learned_is_told_where_it_is_taken_out_of_the_queue(
     assert "is kept: Resume goes on from there" in kept
     for said in (lost, kept):
         assert "nothing was learned" not in said
+
+
+def test_what_resume_cannot_put_right_is_told(
+    page: Page, services: Services, dataset_id: str, tmp_path: Path
+) -> None:
+    runs, store = page.runs, services.store
+    job = store.enqueue(TrainConfig(base_model=STARTER, dataset=dataset_id), "Diverged")
+    store.claim("w", "cpu")
+    store.fail(job.id, "w", "The loss is no longer a number: try a lower learning rate.")
+    assert "Resume keeps the settings" in runs.poll(job.id, "")[runs.header]
+    services.library.remove(dataset_id)
+    assert "Resume fails" in runs.poll(job.id, "")[runs.header]
+    store.request_cancel(store.resume(job.id).id)
+    assert "Resume fails" in runs.poll(job.id, "")[runs.header]
+
+    assert services.library.add(make_table(tmp_path / "again.csv")).dataset_id == dataset_id
+    said = runs.poll(job.id, "")[runs.header]
+    assert "Resume fails" not in said
+    assert "Resume keeps the settings" not in said, "a run that was stopped has no wrong ones"
+    done = finished(services, "gone")
+    assert "Resume" not in runs.poll(done, "")[runs.header]
 
 
 def test_a_fresh_page_shows_the_run_at_work(
