@@ -30,10 +30,16 @@ class BringPanel:
             self.base = gr.Textbox("", label=words.BRING_BASE, max_lines=1, elem_id="bring-base")
             self.add = gr.Button(words.BRING, size="sm", elem_id="bring")
             self.notice = piece(elem_classes="place", elem_id="bring-notice")
-        outputs = [self.run, self.notice, self.path]
+        self.brought = gr.State(0)
+        """The run that the message is about."""
+        outputs = [self.run, self.notice, self.path, self.brought]
         guard = handler(self.notice)
         self.file.upload(guard(self.bring), [self.file, self.base], outputs, **HIDDEN)
         self.add.click(guard(self.bring), [self.path, self.base], outputs, **HIDDEN)
+        self.run.change(
+            handler(self.notice, clear=False)(self.follow),
+            [self.run, self.brought], outputs, queue=False, **HIDDEN,
+        )  # fmt: skip
 
     def bring(self, path: str | None, base: str | None) -> Iterator[Updates]:
         """Check it and put it into the list."""
@@ -53,4 +59,8 @@ class BringPanel:
                 job = step
         discard(str(file))
         brought = notice("success", words.BROUGHT.format(name=job.name))
-        yield {self.run: job.id, self.notice: brought, self.path: ""}
+        yield {self.run: job.id, self.notice: brought, self.path: "", self.brought: job.id}
+
+    def follow(self, run: int, brought: int) -> Updates:
+        """Another run is chosen: what was said of the brought one goes."""
+        return {self.notice: gr.skip() if run == brought else ""}

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from app import file_answers, making
+from app.paths import existing
 from app.services import Services
 from app.wording import data as data_words
 from app.wording import runs as words
 from jobs.job import Job
-from lora_engine.errors import WorkbenchError
+from lora_engine import checkpoint_folder
+from lora_engine.errors import DataError, WorkbenchError
 
 
 class StillNeeded(WorkbenchError):  # noqa: N818 (a sentence, not a fault)
@@ -29,6 +31,22 @@ def resume(services: Services, job_id: int) -> Job:
     making.forget_exports(services, job_id)
     file_answers.forget(services, job_id)
     return job
+
+
+def has_checkpoint(services: Services, job_id: int) -> bool:
+    """Whether a run that is gone on with has something to go on from."""
+    return checkpoint_folder.exists(services.store.job_dir(job_id) / "checkpoint")
+
+
+def has_data(services: Services, job: Job) -> bool:
+    """Whether the data sets of a run are still there, without which it cannot be gone on with."""
+    try:
+        for name in filter(None, (job.config.dataset, job.config.test_dataset)):
+            if existing(name) is None:  # test data may be a file
+                services.library.get(name)
+    except DataError:
+        return False
+    return True
 
 
 def delete_run(services: Services, job_id: int) -> None:

@@ -104,7 +104,7 @@ class Page:
             **HIDDEN,
         )
         runs.playground.click(
-            handler(runs.notice)(self.go_to_playground), [self.memory.run],
+            handler(runs.notice)(playground.anew(self.go_to_playground)), [self.memory.run],
             [*playground.outputs(), self.tabs, self.memory.tab, runs.notice], **HIDDEN,
         )  # fmt: skip
 

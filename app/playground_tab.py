@@ -1,7 +1,8 @@
 """The Playground tab: answers of the base and of adapters side by side."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import gradio as gr
@@ -15,6 +16,7 @@ from app.pieces import piece
 from app.run_choice import RunChoice
 from app.services import Services
 from app.sides import Sides
+from app.talks import Talks
 from app.wording import playground as words
 from jobs.generation import Withdrawn
 from jobs.job import Job
@@ -42,6 +44,7 @@ class PlaygroundTab:
                 self.controls = AnswerControls()
             with gr.Column(elem_classes="wb-panel"):
                 self._build_talk()
+        self.talks = Talks()
         self.guarded_ask = handler(self.notice)(self.ask)
         self._connect()
 
@@ -78,9 +81,9 @@ class PlaygroundTab:
             **HIDDEN,
         )
         self.stop.click(self.end_answer, None, None, queue=False, **HIDDEN)
-        self.clear.click(guard(self.start_over), chosen, outputs, **HIDDEN)
-        self.choice.run.input(guard(self.pick), [self.choice.run], outputs, **HIDDEN)
-        self.choice.others.input(guard(self.start_over), chosen, outputs, **HIDDEN)
+        self.clear.click(guard(self.anew(self.start_over)), chosen, outputs, **HIDDEN)
+        self.choice.run.input(guard(self.anew(self.pick)), [self.choice.run], outputs, **HIDDEN)
+        self.choice.others.input(guard(self.anew(self.start_over)), chosen, outputs, **HIDDEN)
         self.examples.click(guard(self.use_example), [self.examples_list], outputs, **HIDDEN)
 
     def outputs(self) -> list[Any]:
@@ -101,12 +104,26 @@ class PlaygroundTab:
         picked = chosen if chosen in ids else ids[0]
         return {**self._open(True), **self.choice.offer(jobs, picked), **self.pick(picked)}
 
-    def look_again(self, chosen: int | None, others: list[int] | None) -> Updates:
+    def anew(self, change: Callable[..., Updates]) -> Callable[..., Updates]:
+        """``change`` begins another conversation: what is still being written for its window ends,
+        and must not appear in it."""
+
+        def call(request: gr.Request, *inputs: Any) -> Updates:
+            updates = change(*inputs)
+            if self.talks.leave(str(request.session_hash)):
+                self.end_answer(request)
+            return updates
+
+        return call
+
+    def look_again(
+        self, request: gr.Request, chosen: int | None, others: list[int] | None
+    ) -> Updates:
         """The tab is opened: newer runs are offered, and what was said stays."""
         jobs = self.choice.finished()
         ids = {job.id for job in jobs}
         if chosen not in ids or not set(others or ()) <= ids:
-            return self.refresh(chosen)
+            return self.anew(self.refresh)(request, chosen)
         job = self.services.store.get(int(chosen))
         return {
             **self._open(True),
@@ -183,21 +200,41 @@ class PlaygroundTab:
         *numbers, pair = decoding
         options = options_of(tuple(numbers))
         asker = str(request.session_hash)
-        yield {self.notice: notice("busy", words.BUSY), **self._at_work(True)}
+        with self.talks.begun(asker) as talk:
+            yield {self.notice: notice("busy", words.BUSY), **self._at_work(True)}
+            steps = self._answers(asker, jobs, said, prompt, (system or "", pair or ""), options)
+            try:
+                with closing(steps):
+                    for step in steps:
+                        if talk.left:
+                            break
+                        yield step
+            except Exception:
+                if not talk.left:
+                    yield self._at_work(False)
+                    raise
+            # another is asked only after this, so it cannot be about that one
+            yield {**({self.notice: ""} if talk.left else {}), **self._at_work(False)}
+
+    def _answers(
+        self,
+        asker: str,
+        jobs: Sequence[Job],
+        said: Conversations,
+        prompt: str,
+        extra: tuple[str, str],
+        options: AnswerOptions,
+    ) -> Generator[Updates, None, None]:
+        system, pair = extra
         try:
             if sorts(jobs[0]):
-                yield from self._judged(asker, jobs, prompt, pair or "", options)
-            else:
-                if len(said.sides) != len(jobs) + 1:
-                    said = Conversations.begin(len(jobs))
-                yield from self._spoken(asker, jobs, said, prompt, system or "", options)
+                yield from self._judged(asker, jobs, prompt, pair, options)
+                return
+            if len(said.sides) != len(jobs) + 1:
+                said = Conversations.begin(len(jobs))
+            yield from self._spoken(asker, jobs, said, prompt, system, options)
         except Withdrawn as taken_back:
-            yield {self.notice: notice("info", str(taken_back)), **self._at_work(False)}
-            return
-        except Exception:
-            yield self._at_work(False)
-            raise
-        yield self._at_work(False)
+            yield {self.notice: notice("info", str(taken_back))}
 
     def _at_work(self, busy: bool) -> Updates:
         """While answers are written nothing else is asked, and the columns stay as they are."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from app.clock import duration, megabytes
 from app.html import plural
+from app.wording import common
 from app.wording import runs as words
 
 HARDLY = 0.02
@@ -92,6 +93,8 @@ def _cost(metrics: Metrics) -> str:
     return f"{cost} {words.RESULT_NO_CARD}" if metrics.get("card_unused") else cost
 
 
-def loss_text(loss: float) -> str:
-    """A loss with two decimals, or more where it is small."""
+def loss_text(loss: float | None) -> str:
+    """A loss with two decimals, or more where it is small; ``None`` was no number."""
+    if loss is None:
+        return common.NO_NUMBER
     return f"{loss:.2f}" if loss >= 0.1 else f"{loss:.4f}"

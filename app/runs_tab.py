@@ -1,7 +1,9 @@
 """The Runs tab: the queue, one run in detail, live; and what can be done with it."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +25,17 @@ from jobs.job import Job, JobNotFound, JobStatus
 from lora_engine.errors import DataError
 
 
+@dataclass(frozen=True)
+class About:
+    """What the message and the question on the tab are about."""
+
+    run: int = 0
+    status: JobStatus | None = None
+    """The run's state as they came up."""
+    asked: bool = False
+    """Whether the question is open."""
+
+
 class RunsTab:
     """Layout and handlers; the chosen run's number lives in ``memory.run``."""
 
@@ -33,6 +46,7 @@ class RunsTab:
         self.chosen = memory.run
         self.seen = gr.State("")
         """What was drawn last, so that nothing is sent while nothing changes."""
+        self.about = gr.State(About())
         self.news = news
         """Clicks by itself where there is something to draw."""
         self.services = services
@@ -41,7 +55,7 @@ class RunsTab:
             with gr.Column(scale=2, min_width=300, elem_classes="wb-panel"):
                 piece(heading(words.TITLE))
                 self.list = piece(js_on_load=CLICKS, elem_id="run-list")
-                BringPanel(services, memory)
+                self.bring = BringPanel(services, memory)
             with gr.Column(scale=5, min_width=320):
                 self._build_detail()
         self._connect()
@@ -81,17 +95,18 @@ class RunsTab:
         outputs = self.outputs()
         guard = handler(self.notice)
         quiet: dict[str, Any] = {**HIDDEN, "queue": False}
-        self.news.click(self.poll, [self.chosen, self.seen], outputs, **quiet)
-        self.chosen.change(self.poll, [self.chosen, self.seen], outputs, **quiet)
+        drawn = [self.chosen, self.seen, self.about]
+        self.news.click(self.look, drawn, outputs, **quiet)
+        self.chosen.change(self.turn, drawn, outputs, **quiet)
         self.list.click(guard(self.choose), None, outputs, **quiet)
         for button, change in (
             (self.stop, self.ask_stop),
             (self.resume, self.go_on),
             (self.ask_delete, self.ask),
-            (self.delete, self.remove),
         ):
             # as the news do, not by the queue: an older drawing must not arrive after a newer
             button.click(guard(change), [self.chosen], outputs, **quiet)
+        self.delete.click(guard(self.remove), [self.chosen, self.about], outputs, **quiet)
         self.log_fold.expand(None, None, None, js=runs_view.TO_THE_END_JS)
         self.keep.click(lambda: gr.update(visible=False), None, self.confirm, **HIDDEN)
 
@@ -102,8 +117,44 @@ class RunsTab:
             *(self.resume, self.again, self.ask_delete, self.confirm, self.confirm_text),
             *(self.result_panel, self.result, self.chart_panel, self.chart),
             *(self.status, self.after.panel, *self.after.blank(), self.more_panel, self.log),
-            *(self.settings, self.seen, self.chosen),
+            *(self.settings, self.seen, self.chosen, self.about),
         ]
+
+    def look(self, chosen: int, seen: str, about: About) -> Updates:
+        """``poll`` by itself; a message goes with the state of the run that it is about."""
+
+        def draw() -> Updates:
+            updates = self.poll(chosen, seen)
+            # the news may come before the page knows which run was chosen: another says nothing
+            old = about.run == chosen and self._about(chosen).status not in (None, about.status)
+            return {**updates, **self._quiet(chosen)} if old else updates
+
+        return self._kept_up(draw)
+
+    def turn(self, chosen: int, seen: str, about: About) -> Updates:
+        """Another run was chosen, perhaps elsewhere on the page: a question about the one before
+        must not be answered under it."""
+        if about.run == chosen:
+            return self.look(chosen, seen, about)
+        return self._kept_up(lambda: {**self.poll(chosen, seen), **self._quiet(chosen)})
+
+    def _kept_up(self, draw: Callable[[], Updates]) -> Updates:
+        """What goes wrong in ``draw`` is said until a look goes well again."""
+        return {self.seen: "", **handler(self.notice, clear=False)(draw)()}
+
+    def _quiet(self, chosen: int) -> Updates:
+        """No message and no open question under this run."""
+        return {
+            self.notice: "",
+            self.confirm: gr.update(visible=False),
+            self.about: self._about(chosen),
+        }
+
+    def _about(self, chosen: int, asked: bool = False) -> About:
+        try:
+            return About(chosen, self.store.get(chosen).status, asked)
+        except JobNotFound:
+            return About(chosen)
 
     def poll(self, chosen: int, seen: str) -> Updates:
         """Draw what changed since the last look; nothing is sent while nothing did."""
@@ -119,6 +170,8 @@ class RunsTab:
             self.status: runs_view.status_html(jobs, away),
             self.list: runs_view.list_html(jobs, chosen),
         }
+        if not seen:
+            updates[self.notice] = ""
         if job is None:
             return updates | self._nothing(bool(jobs))
         return updates | self._detail(job, away) | {self.log: runs_view.log_html(log)}
@@ -155,7 +208,10 @@ class RunsTab:
         points = self.store.progress(job.id)
         return {
             **old,
-            self.header: runs_view.header_html(job, place, away),
+            self.header: runs_view.header_html(
+                *(job, place, away, keeping.has_checkpoint(self.services, job.id)),
+                keeping.has_data(self.services, job),
+            ),
             self.chart: chart_html(points),
             self.chart_panel: gr.update(visible=bool(points) or job.status is JobStatus.running),
             self.result: result,
@@ -187,9 +243,9 @@ class RunsTab:
     def _show(self, chosen: int, said: str = "") -> Updates:
         return {
             **self.poll(chosen, ""),
+            **self._quiet(chosen),
             self.chosen: chosen,
             self.notice: said,
-            self.confirm: gr.update(visible=False),
         }
 
     def ask_stop(self, chosen: int) -> Updates:
@@ -200,18 +256,26 @@ class RunsTab:
 
     def go_on(self, chosen: int) -> Updates:
         """Put a stopped or failed job back into the queue."""
+        goes_on = keeping.has_checkpoint(self.services, chosen)
         keeping.resume(self.services, chosen)
-        return self._show(chosen, notice("info", words.RESUMED))
+        said = words.RESUMED if goes_on else words.RESUMED_ANEW
+        return self._show(chosen, notice("info", said))
 
     def ask(self, chosen: int) -> Updates:
         """Ask before a run is deleted; where it cannot be, say so before."""
         keeping.check_run(self.services, chosen)
         name = self.store.get(chosen).name
         question = notice("warning", words.DELETE_SURE.format(name=name))
-        return {self.confirm: gr.update(visible=True), self.confirm_text: question}
+        return {
+            self.confirm: gr.update(visible=True),
+            self.confirm_text: question,
+            self.about: self._about(chosen, asked=True),
+        }
 
-    def remove(self, chosen: int) -> Updates:
-        """Delete the chosen run and show the newest of the others."""
+    def remove(self, chosen: int, about: About) -> Updates:
+        """Delete the run that the question is about and show the newest of the others."""
+        if about.run != chosen or not about.asked:
+            return self._show(chosen, notice("info", words.DELETE_ANOTHER))
         name = self.store.get(chosen).name
         keeping.delete_run(self.services, chosen)
         left = self.store.list(limit=1)

@@ -12,7 +12,7 @@ from app.wording import runs as words
 from jobs.job import Job, JobStatus
 
 WAITING_TOO_LONG = 10.0
-"""Seconds that a job waits before an idle queue means that there is no worker."""
+"""Seconds that a job waits in an idle queue before that means that there is no worker."""
 BEAT_TOO_OLD = 45.0
 """Seconds without a heartbeat after which a running job's worker is taken for gone."""
 
@@ -22,8 +22,10 @@ def worker_is_away(jobs: Sequence[Job], now: float) -> bool:
     running = [job for job in jobs if job.status is JobStatus.running]
     if running:
         return all(now - (job.heartbeat_at or now) > BEAT_TOO_OLD for job in running)
+    # a worker that has just ended one run needs a moment to take the next
+    ended = max((job.finished_at or 0 for job in jobs), default=0)
     queued = [job for job in jobs if job.status is JobStatus.queued]
-    return any(now - job.queued_at > WAITING_TOO_LONG for job in queued)
+    return any(now - max(job.queued_at, ended) > WAITING_TOO_LONG for job in queued)
 
 
 def status_of(job: Job) -> tuple[str, str]:
@@ -94,7 +96,13 @@ def nothing_html(some: bool = False) -> str:
     return empty_state(words.EMPTY_TITLE, words.EMPTY_HINT)
 
 
-def header_html(job: Job, queue_place: int, worker_away: bool) -> str:
+def header_html(
+    job: Job,
+    queue_place: int,
+    worker_away: bool,
+    has_checkpoint: bool = False,
+    has_data: bool = True,
+) -> str:
     """Name, state, progress, figures, and why it failed."""
     kind, label = status_of(job)
     parts = [
@@ -111,12 +119,21 @@ def header_html(job: Job, queue_place: int, worker_away: bool) -> str:
         parts.append(_progress(job))
     if job.error:
         parts.append(notice("error", job.error))
-    elif job.status is JobStatus.cancelled and job.message:
-        parts.append(notice("info", job.message))
-    elif job.status is JobStatus.cancelled and job.started_at is None:
-        parts.append(notice("info", words.STOPPED_WAITING))
+    elif job.status is JobStatus.cancelled:
+        parts.append(notice("info", job.message or _taken_out(job, has_checkpoint)))
+    if job.can_resume and not has_data:
+        parts.append(notice("warning", words.RESUME_NO_DATA))
+    elif job.can_resume and job.error:
+        parts.append(muted(words.RESUME_SAME))
     parts.append(facts(_figures(job)))
     return "".join(parts)
+
+
+def _taken_out(job: Job, has_checkpoint: bool) -> str:
+    """What is left of a run that was stopped while it waited, perhaps to be gone on with."""
+    if not job.step:
+        return words.STOPPED_WAITING
+    return words.STOPPED_WAITING_KEPT if has_checkpoint else words.STOPPED_WAITING_LOST
 
 
 def _progress(job: Job) -> str:

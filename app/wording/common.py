@@ -8,6 +8,7 @@ TAB_RUNS = "3  Runs"
 TAB_PLAYGROUND = "4  Playground"
 THEME_SWITCH = "Switch between light and dark"
 
+NO_NUMBER = "–"
 SERVER_LOST = (
     "The page's server does not answer. Runs go on without it; when it is back, this page loads "
     "itself anew."

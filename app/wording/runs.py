@@ -67,14 +67,29 @@ WORKED_ON = "This run's adapter is being measured or exported: wait until that i
 DELETE_YES = "Yes, delete it"
 DELETE_NO = "Keep it"
 DELETED = "“{name}” was deleted."
+DELETE_ANOTHER = "Nothing was deleted: the question was about another run than the one shown now."
 PLAYGROUND = "Try it in the playground"
 DOWNLOAD = "Download the adapter (zip, {size})"
 STOPPED_WAITING = (
     "This run was taken out of the queue before it started, so nothing was learned. Resume puts "
     "it back."
 )
+STOPPED_WAITING_KEPT = (
+    "This run was taken out of the queue before it went on. What it had learned until its last "
+    "checkpoint is kept: Resume goes on from there."
+)
+STOPPED_WAITING_LOST = (
+    "This run was taken out of the queue before it started again. It has no checkpoint: Resume "
+    "begins anew."
+)
 STOP_DONE = "The run was taken out of the queue."
 RESUMED = "The run is in the queue again and goes on from its last checkpoint."
+RESUMED_ANEW = "The run is in the queue again and begins anew: it has no checkpoint."
+RESUME_NO_DATA = (
+    "The data of this run are no longer kept: Resume fails, unless the same file is added on the "
+    "Data tab first."
+)
+RESUME_SAME = "Resume keeps the settings of this run. Where they are the cause, press Train again."
 REFILLED = "These are the settings of “{name}”."
 LOG = "Log"
 LOG_EMPTY = "The log is empty so far."

@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.scores_view import baseline_sentence, scores_html
+from app.wording.common import NO_NUMBER
 
 EVIL = "<script>alert(1)</script>"
 MEASURED: dict[str, Any] = {
@@ -83,3 +84,12 @@ def test_answers_before_and_after_stand_side_by_side() -> None:
 
 def test_a_run_without_scores_shows_none() -> None:
     assert scores_html({"loss_last": 1.0, "validation": None}) == ""
+
+
+def test_a_figure_that_was_no_number_is_a_dash() -> None:
+    mistakes = [MEASURED["mistakes"][0] | {"confidence": None}]
+    broken = MEASURED | {"loss": None, "mistakes": mistakes}
+    html = scores_html({"labels": ["no", "yes"], "test": broken})
+    assert html.count(NO_NUMBER) == 2
+    rewritten = {"loss": None, "exact_match": 0.2, "rouge_l": 0.615}
+    assert NO_NUMBER in scores_html({"test": rewritten})

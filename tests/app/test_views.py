@@ -78,6 +78,10 @@ def job(**changes: Any) -> Job:
     return Job(**values | changes)
 
 
+def ended_at(moment: float) -> Job:
+    return job(status=JobStatus.succeeded, finished_at=moment)
+
+
 @pytest.mark.parametrize(
     "html",
     [
@@ -257,6 +261,8 @@ def test_the_sign_of_the_queue() -> None:
         ([job(status=JobStatus.queued), job()], 1020, False),
         ([job()], 1100, True),
         ([job(status=JobStatus.succeeded)], 5000, False),
+        ([job(status=JobStatus.queued), ended_at(4998)], 5000, False),
+        ([job(status=JobStatus.queued), ended_at(4980)], 5000, True),
     ],
 )
 def test_a_missing_worker_is_noticed(jobs: list[Job], now: float, away: bool) -> None:

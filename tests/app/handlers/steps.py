@@ -1,10 +1,13 @@
 """What a person does at the tabs, as the handlers see it."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 
+from app.comparing import Conversations
 from app.fields import TARGETS
 from app.main import Page
 from app.services import Services
@@ -44,3 +47,20 @@ def labelled(services: Services, tmp_path: Path) -> str:
     lines = [f"This is text number {i} here,{mood}" for i, mood in enumerate(moods)]
     path.write_text("\n".join(["text,label", *lines]) + "\n")
     return services.library.add(path).dataset_id
+
+
+def asking(
+    page: Page, run: int | None, prompt: str, *, others: tuple[int, ...] = (), seed: int = 0
+) -> Iterator[dict[Any, Any]]:
+    """Ask on the playground of the window “one”; gives an update at a time."""
+    tab = page.playground
+    decoding = 0, 64, 1, seed, ""
+    said = Conversations()
+    steps = tab.guarded_ask(window("one"), run, list(others), prompt, None, said, *decoding)
+    assert isinstance(steps, Iterator)
+    return steps
+
+
+def window(session: str) -> Any:
+    """The request of a page that is open."""
+    return SimpleNamespace(session_hash=session)

@@ -1,12 +1,10 @@
 """The handlers of the playground tab, without a browser: what each event changes."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from app.comparing import Conversations
 from app.endpoints import Endpoints
 from app.html import notice
 from app.main import Page
@@ -15,21 +13,13 @@ from jobs.generation import GenerationError
 from lora_engine.data import Turn
 from lora_engine.errors import AdapterError, SettingsError
 from tests.app.handlers.conftest import Script
-from tests.app.handlers.steps import STARTER, click, finished, labelled
+from tests.app.handlers.steps import STARTER, asking, click, finished, labelled, window
 
 
 def ask(
     page: Page, run: int | None, prompt: str, *, others: tuple[int, ...] = (), seed: int = 0
 ) -> list[dict[Any, Any]]:
-    tab = page.playground
-    decoding = 0, 64, 1, seed, ""
-    said = Conversations()
-    return list(tab.guarded_ask(window("one"), run, list(others), prompt, None, said, *decoding))
-
-
-def window(session: str) -> Any:
-    """The request of a page that is open."""
-    return SimpleNamespace(session_hash=session)
+    return list(asking(page, run, prompt, others=others, seed=seed))
 
 
 def test_both_answers_stream_and_the_conversation_goes_on(
@@ -138,13 +128,13 @@ def test_what_was_said_outlives_another_tab(
     tab = page.playground
     first = finished(services, dataset_id)
     newer = finished(services, dataset_id, "Newer")
-    again = tab.look_again(first, [])
+    again = tab.look_again(window("one"), first, [])
     assert tab.said not in again
     assert tab.sides.columns[0] not in again
     assert again[tab.choice.run]["value"] == first
     assert [each for _, each in again[tab.choice.others]["choices"]] == [newer]
     services.store.delete(first)
-    assert tab.look_again(first, [])[tab.choice.run]["value"] == newer
+    assert tab.look_again(window("one"), first, [])[tab.choice.run]["value"] == newer
 
 
 def test_a_failed_answer_gives_the_message_back(
