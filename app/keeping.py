@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from app import file_answers, making
-from app.paths import existing
 from app.services import Services
 from app.wording import data as data_words
 from app.wording import runs as words
 from jobs.job import Job
 from lora_engine import checkpoint_folder
 from lora_engine.errors import DataError, WorkbenchError
+from lora_engine.paths import existing
 
 
 class StillNeeded(WorkbenchError):  # noqa: N818 (a sentence, not a fault)
