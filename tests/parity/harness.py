@@ -140,9 +140,9 @@ def check_family(case: Case, folder: Path) -> None:
         for name in ("ours", "theirs"):
             again = case.make()
             adapter.attach(again, adapter.read(folder / name))
-            torch.testing.assert_close(again.eval()(**inputs).logits, expected, atol=1e-4, rtol=0)
+            torch.testing.assert_close(again.eval()(**inputs).logits, expected, atol=1e-5, rtol=0)
             merge(again)
-            torch.testing.assert_close(again(**inputs).logits, expected, atol=1e-4, rtol=0)
+            torch.testing.assert_close(again(**inputs).logits, expected, atol=1e-5, rtol=0)
 
 
 def three_steps(model: Any, inputs: dict[str, torch.Tensor]) -> list[float]:
