@@ -1,6 +1,7 @@
 """The Data tab: upload, choose, say which column is what, and see what will be learned."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from app.services import Services
 from app.uploads import discard
 from app.wording import data as words
 from lora_engine.data.nouns import Dataset
-from lora_engine.errors import WorkbenchError
+from lora_engine.errors import RowsLostError, WorkbenchError
 
 PREVIEW_ROWS = 5
 PEEK_SECONDS = 1.0
@@ -227,9 +228,13 @@ class DataTab:
         )
 
     def _contents(self, dataset: Dataset) -> Updates:
-        samples = first_samples(self.library, dataset, PREVIEW_ROWS)
-        seen = data_view.view(dataset, samples, rows_for_labels(self.library, dataset))
-        return self._seen(seen, dataset.problem_count > 0)
+        try:
+            samples = first_samples(self.library, dataset, PREVIEW_ROWS)
+            rows = rows_for_labels(self.library, dataset)
+        except RowsLostError as error:  # it can still be deleted
+            seen = replace(data_view.view(dataset, ()), preview=notice("error", str(error)))
+            return self._seen(seen, dataset.problem_count > 0, ready=False)
+        return self._seen(data_view.view(dataset, samples, rows), dataset.problem_count > 0)
 
     def _seen(
         self, seen: data_view.DatasetView, problems: bool = False, ready: bool = True
