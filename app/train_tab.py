@@ -78,10 +78,6 @@ class TrainTab:
         layout.save.click(guard(self.save_settings), layout.inputs, outputs, **HIDDEN).then(
             None, layout.saved, None, js=SAVE_JS
         )
-        loaded = layout.load.upload(
-            guard(self.load_settings), [layout.load, *layout.inputs], outputs, **HIDDEN
-        )
-        loaded.then(lambda: None, None, layout.load, **HIDDEN)  # so that it may be chosen again
 
     def outputs(self) -> list[Any]:
         """Everything the handlers may change."""
@@ -246,11 +242,13 @@ class TrainTab:
         known = {name: value for name, value in form.items() if name in layout.fields}
         model = str(form.get("base_model") or layout.first_model)
         values = layout.start_values | known
-        done = {layout.restored: True}
+        done: Updates = {layout.restored: True}
         try:
-            if dataset:  # it may have been chosen after the form was left
-                model, values, _ = self._for_data(dataset, model, values)
-            return done | self.show.whole(dataset, model, values)
+            if dataset and dataset != form.get("dataset"):  # chosen after the form was left
+                model, values, said = self._for_data(dataset, model, values)
+                if said:
+                    done[layout.notice] = notice("info", said)
+            return self.show.whole(dataset, model, values) | done
         except ModelError as error:  # a folder that is no longer there, for example
             first = self.show.whole(dataset, layout.first_model, layout.start_values | known)
             return {**done, **first, layout.model_notice: notice("warning", str(error))}

@@ -48,7 +48,7 @@ class TrainUpdates:
         layout = self.layout
         updates: Updates = {drawn.problem: "" for drawn in layout.fields.values()}
         updates |= dict.fromkeys((layout.dataset_problem, layout.model_problem, layout.trouble), "")
-        updates[self.memory.form] = {**values, "base_model": model}
+        updates[self.memory.form] = {**values, "base_model": model, "dataset": dataset}
         try:
             seen = fit_at_hand(self.services, model, dataset)
             profile = seen.profile if seen else None
