@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app import train_form
+from app.data_view import learn_sentence
 from app.fields import TARGETS
 from app.fitting import fit
 from app.guard import HIDDEN, Updates, handler
@@ -225,10 +226,15 @@ class TrainTab:
             return {self.layout.notice: "", self.layout.trouble: notice("error", str(error))}
 
     def fill(self, config: TrainConfig, dataset: str, said: str) -> Updates:
-        """The whole form for ``config``; where its data set is gone, ``dataset`` stays."""
-        kept = {each.dataset_id for each in self.services.library.list()}
-        if config.dataset in kept:
+        """The whole form for ``config``; where its data set is gone, ``dataset`` stays.
+
+        What its columns mean belongs to the data set, not to the form: it stays as it is now.
+        """
+        kept = {each.dataset_id: each for each in self.services.library.list()}
+        if data := kept.get(config.dataset):
             dataset = config.dataset
+            if config.roles not in (None, data.roles):
+                said += words.LOADED_ROLES.format(learned=learn_sentence(data.roles))
         else:
             said += words.LOADED_NO_DATA
         return {

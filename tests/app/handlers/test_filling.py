@@ -65,3 +65,16 @@ def test_a_reload_leaves_a_model_that_was_chosen_for_its_data(
     back = page.train.restore(left, moods)
     assert back[page.train.layout.model]["value"] == STARTER
     assert page.train.layout.notice not in back
+
+
+def test_columns_that_mean_something_else_now_are_told(
+    page: Page, services: Services, dataset_id: str
+) -> None:
+    same = finished(services, dataset_id, roles={"completion": "answer", "prompt": "question"})
+    layout = page.train.layout
+    assert "columns" not in page.train_again(same)[layout.notice]
+    other = finished(services, dataset_id, roles={"prompt": "answer", "completion": "question"})
+    said = page.train_again(other)[layout.notice]
+    assert "meant something else then" in said
+    assert "“question”" in said
+    assert "columns" not in page.train_again(finished(services, dataset_id))[layout.notice]
