@@ -58,8 +58,10 @@ class TrainTab:
         late: dict[str, Any] = {**HIDDEN, "preprocess": False}
         layout.dataset.input(guard(self.pick_data), layout.inputs, outputs, **late)
         layout.fields["lora.method"].control.change(
-            guard(self.pick_method), layout.inputs, outputs, **late, queue=False
-        )
+            # filling the form changes it, too, and has said something
+            handler(layout.notice, clear=False)(self.pick_method),
+            layout.inputs, outputs, **late, queue=False,
+        )  # fmt: skip
         live: dict[str, Any] = {**late, "queue": False, "trigger_mode": "always_last"}
         gr.on(
             [layout.dataset.change, *(control.change for control in layout.controls)],

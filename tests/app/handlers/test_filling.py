@@ -7,7 +7,7 @@ import pytest
 
 from app.main import Page
 from app.services import Services
-from tests.app.handlers.steps import STARTER, finished, form, labelled
+from tests.app.handlers.steps import STARTER, events, finished, form, labelled
 
 
 @pytest.mark.parametrize("way", ["again", "further", "load"])
@@ -78,3 +78,12 @@ def test_columns_that_mean_something_else_now_are_told(
     assert "meant something else then" in said
     assert "“question”" in said
     assert "columns" not in page.train_again(finished(services, dataset_id))[layout.notice]
+
+
+def test_what_was_said_of_a_filled_form_stays_where_the_method_is_another(
+    page: Page, dataset_id: str
+) -> None:
+    layout = page.train.layout
+    [event] = events(page, layout.fields["lora.method"].control, "change", "pick_method")
+    changed = event.fn(dataset_id, STARTER, *form(page, **{"lora.method": "full"}))
+    assert layout.notice not in changed
