@@ -37,6 +37,9 @@ SAVE_JS = f"""(settings) => {{
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }}"""
 
+LOOKS_AT_ONCE = 3
+"""Models that all windows together look into; each may take a process of its own."""
+
 
 class TrainTab:
     """Handlers; each gets the whole form (data set, model, controls) and answers with changes."""
@@ -70,9 +73,11 @@ class TrainTab:
             outputs,
             **live,
         )
+        # a model chosen while another is looked at comes after it; windows wait less for each other
         layout.model.input(
-            handler(layout.model_notice)(self.pick_model), layout.inputs, outputs, **late
-        )
+            handler(layout.model_notice)(self.pick_model), layout.inputs, outputs,
+            **late, trigger_mode="always_last", concurrency_limit=LOOKS_AT_ONCE,
+        )  # fmt: skip
         chosen = [layout.dataset, layout.model]
         layout.presets.click(guard(self.use_preset), chosen, outputs, **HIDDEN)
         layout.usual.click(guard(self.use_usual), chosen, outputs, **HIDDEN)
@@ -124,7 +129,7 @@ class TrainTab:
         self, dataset: str | None, model: str | None, *controls: Any
     ) -> Iterator[Updates]:
         """Look into the chosen model and offer its modules."""
-        model = (model or "").strip()
+        typed, model = model, (model or "").strip()
         if not model:
             return
         if not self.services.knows_profile(model):
@@ -139,8 +144,8 @@ class TrainTab:
             raise
         if not catalog.is_starter(model):
             catalog.remember(model, self.services.home)
-        asked = self.values(controls)
-        yield self.show.whole(dataset or "", model, asked, asked)
+        asked = self.values(controls) | {"base_model": typed, "dataset": dataset or ""}
+        yield self.show.whole(dataset or "", model, self.values(controls), asked)
 
     def pick_data(self, dataset: str | None, model: str | None, *controls: Any) -> Updates:
         """Take other data; a starter model gives way to the one that is made for such data."""
