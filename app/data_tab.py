@@ -100,13 +100,14 @@ class DataTab:
         columns = list(self.columns.values())
         # a choice made while an earlier one is being checked counts, and comes after it
         latest = {**HIDDEN, "trigger_mode": "always_last", "concurrency_id": "roles"}
-        self.shape.input(
-            roles(self.change_shape), [self.chosen, self.shape, *columns], everything, **latest
-        )
-        for column in columns:
-            column.input(
-                roles(self.change_roles), [self.chosen, self.shape, *columns], everything, **latest
-            )
+        form = [self.chosen, self.shape, *columns]
+        checks: list[Any] = [
+            self.shape.input(roles(self.change_shape), form, everything, **latest),
+            *(c.input(roles(self.change_roles), form, everything, **latest) for c in columns),
+        ]
+        # what is found in one data set must not be drawn under another; the check itself goes on
+        self.chosen.change(None, cancels=checks, **HIDDEN)
+        self.chosen.change(lambda: "", None, self.columns_notice, queue=False, **HIDDEN)
 
     def outputs(self) -> list[Any]:
         """Everything the handlers may change."""

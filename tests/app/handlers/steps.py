@@ -24,7 +24,8 @@ def events(page: Page, control: Any, event: str, name: str = "") -> list[Any]:
     while blocks.parent is not None:
         blocks = blocks.parent
     at = (control._id, event)
-    return [each for each in blocks.fns.values() if at in each.targets and name in each.name]
+    found = (each for each in blocks.fns.values() if at in each.targets)
+    return [each for each in found if name in (each.name or "")]
 
 
 def form(page: Page, **changes: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from app.services import Services
 from lora_engine.data import Library
 from lora_engine.errors import DataError
 from tests.app.conftest import make_table
-from tests.app.handlers.steps import click
+from tests.app.handlers.steps import click, events
 from tests.data.workbooks import make_workbook
 
 
@@ -149,10 +149,21 @@ def test_the_last_choice_of_columns_counts_even_while_an_earlier_one_is_checked(
     page: Page,
 ) -> None:
     tab = page.data
-    blocks = tab.shape
-    while blocks.parent is not None:
-        blocks = blocks.parent
     for control in (tab.shape, *tab.columns.values()):
-        [event] = [fn for fn in blocks.fns.values() if (control._id, "input") in fn.targets]
+        [event] = events(page, control, "input")
         assert event.trigger_mode == "always_last"
         assert event.concurrency_id == "roles"
+
+
+def test_what_is_found_in_one_data_set_is_not_drawn_under_another(page: Page) -> None:
+    tab = page.data
+    checks = {
+        check._id
+        for control in (tab.shape, *tab.columns.values())
+        for check in events(page, control, "input")
+    }
+    chosen = events(page, page.memory.dataset, "change")
+    [cancels] = [each.cancels for each in chosen if each.cancels]
+    assert set(cancels) == checks
+    [clear] = [each for each in chosen if each.outputs == [tab.columns_notice]]
+    assert clear.fn() == "", "how far the check was"
