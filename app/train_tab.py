@@ -68,7 +68,7 @@ class TrainTab:
         live: dict[str, Any] = {**late, "queue": False, "trigger_mode": "always_last"}
         gr.on(
             [layout.dataset.change, *(control.change for control in layout.controls)],
-            handler(layout.notice, clear=False)(self.recount),
+            handler(layout.trouble, clear=False)(self.recount),  # gone once it can be counted
             [layout.restored, layout.trouble, *layout.inputs],
             outputs,
             **live,
@@ -277,7 +277,6 @@ class TrainTab:
             return self.show.refusal(error)
         return {
             self.layout.trouble: "",
-            self.layout.notice: notice("success", words.STARTED.format(job=job.id)),
             self.memory.run: job.id,
             **self.memory.open_tab(self.tabs, "runs"),
             self.layout.name: "",

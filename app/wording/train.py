@@ -345,7 +345,6 @@ ESTIMATE_FEW_UPDATES = (
     "Only {updates}: the model will hardly change. More epochs or a smaller batch make more."
 )
 START = "Train"
-STARTED = "Run {job} is in the queue."
 SAVE = "Save settings"
 LOAD = "Load settings"
 LOAD_NOT_JSON = "This is not a settings file: choose the JSON file that “Save settings” made."

@@ -87,3 +87,27 @@ def test_what_was_said_of_a_filled_form_stays_where_the_method_is_another(
     [event] = events(page, layout.fields["lora.method"].control, "change", "pick_method")
     changed = event.fn(dataset_id, STARTER, *form(page, **{"lora.method": "full"}))
     assert layout.notice not in changed
+
+
+def test_nothing_is_said_of_a_run_that_is_shown(page: Page, dataset_id: str) -> None:
+    layout = page.train.layout
+    [event] = events(page, layout.start, "click")
+    started = event.fn("", dataset_id, STARTER, *form(page))
+    assert started[page.memory.tab] == "runs"
+    assert started[layout.notice] == "", "it would stay on the Train tab for ever"
+
+
+def test_an_error_of_the_counts_goes_once_they_are_right(
+    page: Page, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    layout = page.train.layout
+    [event] = events(page, layout.fields["lora.r"].control, "change", "recount")
+    form_now = dataset_id, STARTER, *form(page)
+    with monkeypatch.context() as patched:
+        patched.setattr("app.train_updates.count_parameters", broken)
+        told = event.fn(True, "", *form_now)
+    assert "alert" in told[layout.trouble]
+    assert event.fn(True, told[layout.trouble], *form_now)[layout.trouble] == ""
