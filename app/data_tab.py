@@ -186,7 +186,7 @@ class DataTab:
             yield from self._with_roles(dataset_id, roles)
         else:
             seen = data_view.unfinished_view(dataset, roles)
-            yield columns_shown | self._seen(seen, ready=False)
+            yield columns_shown | self._nothing_said() | self._seen(seen, ready=False)
 
     def change_roles(self, dataset_id: str, shape: str, *columns: str | None) -> Iterator[Updates]:
         """Use other columns for the chosen shape."""
@@ -197,7 +197,7 @@ class DataTab:
         checking = Background(lambda tell: self.library.set_roles(dataset_id, roles, tell))
         for share, sentence, _ in checking.steps():
             yield {self.columns_notice: busy(sentence or words.CHECKING, share)}
-        yield {self.columns_notice: "", **self._contents(checking.result())}
+        yield {**self._nothing_said(), **self._contents(checking.result())}
 
     def restore(self, dataset_id: str) -> Updates:
         """Show what the browser remembers, or the newest data set where that one is gone."""
@@ -213,6 +213,7 @@ class DataTab:
             self.kept: data_view.kept_html(kept, dataset_id),
             self.chosen: dataset_id,
             self.confirm: hidden,
+            **self._nothing_said(),
         }
         if not dataset_id:
             panels = (self.actions, self.columns_panel, self.preview_panel, self.problems_panel)
@@ -227,6 +228,10 @@ class DataTab:
             | self._column_updates(dataset, shape, dataset.roles)
             | {self.shape: shape}
         )
+
+    def _nothing_said(self) -> Updates:
+        """What was said before is about another data set, or about other columns."""
+        return {self.notice: "", self.columns_notice: ""}
 
     def _contents(self, dataset: Dataset) -> Updates:
         try:

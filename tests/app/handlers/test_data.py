@@ -167,3 +167,17 @@ def test_what_is_found_in_one_data_set_is_not_drawn_under_another(page: Page) ->
     assert set(cancels) == checks
     [clear] = [each for each in chosen if each.outputs == [tab.columns_notice]]
     assert clear.fn() == "", "how far the check was"
+
+
+def test_what_was_said_goes_with_the_data_set_and_with_its_columns(
+    page: Page, dataset_id: str
+) -> None:
+    data = page.data
+    shown = data.choose(click(id=dataset_id))
+    assert shown[data.columns_notice] == "", "it was about another data set"
+    assert page.show_data(dataset_id)[data.notice] == "", "that another was deleted"
+    columns = dict.fromkeys(data.columns) | {"prompt": "answer", "completion": "question"}
+    *_, changed = data.change_roles(dataset_id, "pair", *columns.values())
+    assert changed[data.notice] == changed[data.columns_notice] == ""
+    [half] = data.change_shape(dataset_id, "text", *dict.fromkeys(data.columns).values())
+    assert half[data.notice] == half[data.columns_notice] == ""
