@@ -18,7 +18,7 @@ from app.services import Services
 from app.uploads import discard
 from app.wording import data as words
 from lora_engine.data.nouns import Dataset
-from lora_engine.errors import RowsLostError, WorkbenchError
+from lora_engine.errors import RowsLostError
 
 PREVIEW_ROWS = 5
 PEEK_SECONDS = 1.0
@@ -132,7 +132,7 @@ class DataTab:
             yield updates
         try:
             added = adding.result()
-        except WorkbenchError:
+        except Exception:
             if peeked:
                 yield self.restore(chosen)
             raise
