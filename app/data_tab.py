@@ -1,6 +1,7 @@
 """The Data tab: upload, choose, say which column is what, and see what will be learned."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from app.services import Services
 from app.uploads import discard
 from app.wording import data as words
 from lora_engine.data.nouns import Dataset
-from lora_engine.errors import WorkbenchError
+from lora_engine.errors import RowsLostError
 
 PREVIEW_ROWS = 5
 PEEK_SECONDS = 1.0
@@ -99,13 +100,14 @@ class DataTab:
         columns = list(self.columns.values())
         # a choice made while an earlier one is being checked counts, and comes after it
         latest = {**HIDDEN, "trigger_mode": "always_last", "concurrency_id": "roles"}
-        self.shape.input(
-            roles(self.change_shape), [self.chosen, self.shape, *columns], everything, **latest
-        )
-        for column in columns:
-            column.input(
-                roles(self.change_roles), [self.chosen, self.shape, *columns], everything, **latest
-            )
+        form = [self.chosen, self.shape, *columns]
+        checks: list[Any] = [
+            self.shape.input(roles(self.change_shape), form, everything, **latest),
+            *(c.input(roles(self.change_roles), form, everything, **latest) for c in columns),
+        ]
+        # what is found in one data set must not be drawn under another; the check itself goes on
+        self.chosen.change(None, cancels=checks, **HIDDEN)
+        self.chosen.change(lambda: "", None, self.columns_notice, queue=False, **HIDDEN)
 
     def outputs(self) -> list[Any]:
         """Everything the handlers may change."""
@@ -130,7 +132,7 @@ class DataTab:
             yield updates
         try:
             added = adding.result()
-        except WorkbenchError:
+        except Exception:
             if peeked:
                 yield self.restore(chosen)
             raise
@@ -184,7 +186,7 @@ class DataTab:
             yield from self._with_roles(dataset_id, roles)
         else:
             seen = data_view.unfinished_view(dataset, roles)
-            yield columns_shown | self._seen(seen, ready=False)
+            yield columns_shown | self._nothing_said() | self._seen(seen, ready=False)
 
     def change_roles(self, dataset_id: str, shape: str, *columns: str | None) -> Iterator[Updates]:
         """Use other columns for the chosen shape."""
@@ -195,7 +197,7 @@ class DataTab:
         checking = Background(lambda tell: self.library.set_roles(dataset_id, roles, tell))
         for share, sentence, _ in checking.steps():
             yield {self.columns_notice: busy(sentence or words.CHECKING, share)}
-        yield {self.columns_notice: "", **self._contents(checking.result())}
+        yield {**self._nothing_said(), **self._contents(checking.result())}
 
     def restore(self, dataset_id: str) -> Updates:
         """Show what the browser remembers, or the newest data set where that one is gone."""
@@ -211,6 +213,7 @@ class DataTab:
             self.kept: data_view.kept_html(kept, dataset_id),
             self.chosen: dataset_id,
             self.confirm: hidden,
+            **self._nothing_said(),
         }
         if not dataset_id:
             panels = (self.actions, self.columns_panel, self.preview_panel, self.problems_panel)
@@ -226,10 +229,18 @@ class DataTab:
             | {self.shape: shape}
         )
 
+    def _nothing_said(self) -> Updates:
+        """What was said before is about another data set, or about other columns."""
+        return {self.notice: "", self.columns_notice: ""}
+
     def _contents(self, dataset: Dataset) -> Updates:
-        samples = first_samples(self.library, dataset, PREVIEW_ROWS)
-        seen = data_view.view(dataset, samples, rows_for_labels(self.library, dataset))
-        return self._seen(seen, dataset.problem_count > 0)
+        try:
+            samples = first_samples(self.library, dataset, PREVIEW_ROWS)
+            rows = rows_for_labels(self.library, dataset)
+        except RowsLostError as error:  # it can still be deleted
+            seen = replace(data_view.view(dataset, ()), preview=notice("error", str(error)))
+            return self._seen(seen, dataset.problem_count > 0, ready=False)
+        return self._seen(data_view.view(dataset, samples, rows), dataset.problem_count > 0)
 
     def _seen(
         self, seen: data_view.DatasetView, problems: bool = False, ready: bool = True

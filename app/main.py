@@ -70,6 +70,7 @@ class Page:
 
     def _connect(self) -> None:
         data, train, runs, playground = self.data, self.train, self.runs, self.playground
+        filled = [*train.outputs(), *data.outputs()]
         self.memory.dataset.change(
             handler(train.layout.notice, clear=False)(train.follow),
             [train.layout.restored, self.memory.dataset, *train.layout.inputs],
@@ -90,13 +91,18 @@ class Page:
         )  # fmt: skip
         runs.again.click(
             handler(runs.notice)(self.train_again), [self.memory.run],
-            [*train.outputs(), runs.notice], **HIDDEN,
+            [*filled, runs.notice], **HIDDEN,
         )  # fmt: skip
         runs.after.further.click(
             handler(runs.after.further_place)(self.train_further),
             [self.memory.run, self.memory.dataset],
-            [*train.outputs(), runs.after.further_place], **HIDDEN,
+            [*filled, runs.after.further_place], **HIDDEN,
         )  # fmt: skip
+        loaded = train.layout.load.upload(
+            handler(train.layout.notice)(self.load_settings),
+            [train.layout.load, *train.layout.inputs], filled, **HIDDEN,
+        )  # fmt: skip
+        loaded.then(lambda: None, None, train.layout.load, **HIDDEN)  # so that it may come again
         runs.status.click(
             handler(runs.notice)(self.go_to_run),
             None,
@@ -129,7 +135,7 @@ class Page:
         job = self.services.store.get(run)
         said = run_words.REFILLED.format(name=job.name)
         return {
-            **self.train.fill(job.config, "", said),
+            **self._everywhere(self.train.fill(job.config, "", said)),
             **self.memory.open_tab(self.tabs, "train"),
         }
 
@@ -138,9 +144,21 @@ class Page:
         job = self.services.store.get(run)
         said = after_words.FURTHER_SAID.format(name=job.name)
         return {
-            **self.train.fill(further(self.services, job), dataset or "", said),
+            **self._everywhere(self.train.fill(further(self.services, job), dataset or "", said)),
             **self.memory.open_tab(self.tabs, "train"),
         }
+
+    def load_settings(
+        self, path: str | None, dataset: str | None, model: str | None, *controls: Any
+    ) -> Updates:
+        """From a settings file to a form with its settings."""
+        return self._everywhere(self.train.load_settings(path, dataset, model, *controls))
+
+    def _everywhere(self, form: Updates) -> Updates:
+        """The data set that a form was filled with is the chosen one on the Data tab as well, or
+        a reload would put another in its place."""
+        dataset = form.get(self.train.layout.dataset, {}).get("value")
+        return {**self.data.show(dataset), **form} if dataset else form
 
     def go_to_run(self, event: gr.EventData) -> Updates:
         """From the sign of the queue to the run that it names."""

@@ -19,7 +19,8 @@ class Memory:
     run: gr.BrowserState
     """The chosen run's number, or 0."""
     form: gr.BrowserState
-    """The Train tab's values: dotted setting name → value; empty before the first change."""
+    """The Train tab's values: dotted setting name → value, ``base_model`` and ``dataset`` as well;
+    empty before the first change."""
 
     def open_tab(self, tabs: gr.Tabs, name: str) -> dict[Any, Any]:
         """Updates that show a tab and remember it; a click on a tab is remembered by itself."""

@@ -110,7 +110,8 @@ class TrainLayout:
             self.start = gr.Button(words.START, variant="primary", size="lg", elem_id="start-run")
             self.notice = piece(elem_classes="place", elem_id="train-notice")
             self.trouble = piece(elem_classes="place", elem_id="train-trouble")
-            """Why a press on a button did nothing; gone at the next change of the form."""
+            """Why a press on a button did nothing, or why nothing can be counted; gone at the next
+            change of the form."""
             with gr.Row(elem_classes="actions"):
                 self.save = gr.Button(words.SAVE, size="sm", elem_id="save-settings")
                 self.load = gr.UploadButton(

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app import train_form
+from app.data_view import learn_sentence
 from app.fields import TARGETS
 from app.fitting import fit
 from app.guard import HIDDEN, Updates, handler
@@ -36,6 +37,9 @@ SAVE_JS = f"""(settings) => {{
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }}"""
 
+LOOKS_AT_ONCE = 3
+"""Models that all windows together look into; each may take a process of its own."""
+
 
 class TrainTab:
     """Handlers; each gets the whole form (data set, model, controls) and answers with changes."""
@@ -57,19 +61,23 @@ class TrainTab:
         late: dict[str, Any] = {**HIDDEN, "preprocess": False}
         layout.dataset.input(guard(self.pick_data), layout.inputs, outputs, **late)
         layout.fields["lora.method"].control.change(
-            guard(self.pick_method), layout.inputs, outputs, **late, queue=False
-        )
+            # filling the form changes it, too, and has said something
+            handler(layout.notice, clear=False)(self.pick_method),
+            layout.inputs, outputs, **late, queue=False,
+        )  # fmt: skip
         live: dict[str, Any] = {**late, "queue": False, "trigger_mode": "always_last"}
         gr.on(
             [layout.dataset.change, *(control.change for control in layout.controls)],
-            handler(layout.notice, clear=False)(self.recount),
+            handler(layout.trouble, clear=False)(self.recount),  # gone once it can be counted
             [layout.restored, layout.trouble, *layout.inputs],
             outputs,
             **live,
         )
+        # a model chosen while another is looked at comes after it; windows wait less for each other
         layout.model.input(
-            handler(layout.model_notice)(self.pick_model), layout.inputs, outputs, **late
-        )
+            handler(layout.model_notice)(self.pick_model), layout.inputs, outputs,
+            **late, trigger_mode="always_last", concurrency_limit=LOOKS_AT_ONCE,
+        )  # fmt: skip
         chosen = [layout.dataset, layout.model]
         layout.presets.click(guard(self.use_preset), chosen, outputs, **HIDDEN)
         layout.usual.click(guard(self.use_usual), chosen, outputs, **HIDDEN)
@@ -78,10 +86,6 @@ class TrainTab:
         layout.save.click(guard(self.save_settings), layout.inputs, outputs, **HIDDEN).then(
             None, layout.saved, None, js=SAVE_JS
         )
-        loaded = layout.load.upload(
-            guard(self.load_settings), [layout.load, *layout.inputs], outputs, **HIDDEN
-        )
-        loaded.then(lambda: None, None, layout.load, **HIDDEN)  # so that it may be chosen again
 
     def outputs(self) -> list[Any]:
         """Everything the handlers may change."""
@@ -125,7 +129,7 @@ class TrainTab:
         self, dataset: str | None, model: str | None, *controls: Any
     ) -> Iterator[Updates]:
         """Look into the chosen model and offer its modules."""
-        model = (model or "").strip()
+        typed, model = model, (model or "").strip()
         if not model:
             return
         if not self.services.knows_profile(model):
@@ -140,8 +144,8 @@ class TrainTab:
             raise
         if not catalog.is_starter(model):
             catalog.remember(model, self.services.home)
-        asked = self.values(controls)
-        yield self.show.whole(dataset or "", model, asked, asked)
+        asked = self.values(controls) | {"base_model": typed, "dataset": dataset or ""}
+        yield self.show.whole(dataset or "", model, self.values(controls), asked)
 
     def pick_data(self, dataset: str | None, model: str | None, *controls: Any) -> Updates:
         """Take other data; a starter model gives way to the one that is made for such data."""
@@ -229,10 +233,15 @@ class TrainTab:
             return {self.layout.notice: "", self.layout.trouble: notice("error", str(error))}
 
     def fill(self, config: TrainConfig, dataset: str, said: str) -> Updates:
-        """The whole form for ``config``; where its data set is gone, ``dataset`` stays."""
-        kept = {each.dataset_id for each in self.services.library.list()}
-        if config.dataset in kept:
+        """The whole form for ``config``; where its data set is gone, ``dataset`` stays.
+
+        What its columns mean belongs to the data set, not to the form: it stays as it is now.
+        """
+        kept = {each.dataset_id: each for each in self.services.library.list()}
+        if data := kept.get(config.dataset):
             dataset = config.dataset
+            if config.roles not in (None, data.roles):
+                said += words.LOADED_ROLES.format(learned=learn_sentence(data.roles))
         else:
             said += words.LOADED_NO_DATA
         return {
@@ -246,11 +255,13 @@ class TrainTab:
         known = {name: value for name, value in form.items() if name in layout.fields}
         model = str(form.get("base_model") or layout.first_model)
         values = layout.start_values | known
-        done = {layout.restored: True}
+        done: Updates = {layout.restored: True}
         try:
-            if dataset:  # it may have been chosen after the form was left
-                model, values, _ = self._for_data(dataset, model, values)
-            return done | self.show.whole(dataset, model, values)
+            if dataset and dataset != form.get("dataset"):  # chosen after the form was left
+                model, values, said = self._for_data(dataset, model, values)
+                if said:
+                    done[layout.notice] = notice("info", said)
+            return self.show.whole(dataset, model, values) | done
         except ModelError as error:  # a folder that is no longer there, for example
             first = self.show.whole(dataset, layout.first_model, layout.start_values | known)
             return {**done, **first, layout.model_notice: notice("warning", str(error))}
@@ -266,7 +277,6 @@ class TrainTab:
             return self.show.refusal(error)
         return {
             self.layout.trouble: "",
-            self.layout.notice: notice("success", words.STARTED.format(job=job.id)),
             self.memory.run: job.id,
             **self.memory.open_tab(self.tabs, "runs"),
             self.layout.name: "",

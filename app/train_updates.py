@@ -48,7 +48,7 @@ class TrainUpdates:
         layout = self.layout
         updates: Updates = {drawn.problem: "" for drawn in layout.fields.values()}
         updates |= dict.fromkeys((layout.dataset_problem, layout.model_problem, layout.trouble), "")
-        updates[self.memory.form] = {**values, "base_model": model}
+        updates[self.memory.form] = {**values, "base_model": model, "dataset": dataset}
         try:
             seen = fit_at_hand(self.services, model, dataset)
             profile = seen.profile if seen else None
@@ -120,9 +120,10 @@ class TrainUpdates:
         """The whole form: model, its modules, every field, and what follows from them.
 
         Modules that this model does not have are passed over; without any left, the model's
-        usual ones are chosen. Fields that are in ``asked``, the form as it asked for this, are
-        given a value only where it is another one: a person may have typed meanwhile. Raises
-        ModelError where the model cannot be used.
+        usual ones are chosen. Fields that are in ``asked``, the form as it asked for this (with
+        ``base_model`` and ``dataset`` where they count), are given a value only where it is
+        another one: a person may have typed meanwhile. Raises ModelError where the model cannot be
+        used.
         """
         try:
             profile = fit(self.services, model, dataset).profile
@@ -136,9 +137,10 @@ class TrainUpdates:
             values["test_dataset"] = ""
         new = {n: v for n, v in values.items() if asked is None or v != asked.get(n)}
         choices = counts_view.module_choices(profile)
+        chosen_before = asked or {}
         return {
-            **self.datasets(dataset),
-            **self.models(model),
+            **self.datasets(dataset, chosen_before.get("dataset") != dataset),
+            **self.models(model, chosen_before.get("base_model") != model),
             **self.fields(new),
             **self.shown(dataset, values),
             self.layout.fields[TARGETS].control: _choice(choices, TARGETS, new),
@@ -182,20 +184,22 @@ class TrainUpdates:
         """Other values in some fields."""
         return {self.layout.fields[name].control: value for name, value in values.items()}
 
-    def datasets(self, chosen: str) -> Updates:
+    def datasets(self, chosen: str, choose: bool = True) -> Updates:
         """The kept data sets as choices; one that is no longer kept is not chosen."""
         kept = self.services.library.list()
         choices = [(f"{each.name} ({plural(each.rows, 'row')})", each.dataset_id) for each in kept]
         value = chosen if chosen in (each.dataset_id for each in kept) else None
-        return {self.layout.dataset: gr.update(choices=choices, value=value)}
+        chosen_too: dict[str, Any] = {"value": value} if choose else {}
+        return {self.layout.dataset: gr.update(choices=choices, **chosen_too)}
 
-    def models(self, chosen: str) -> Updates:
+    def models(self, chosen: str, choose: bool = True) -> Updates:
         """The starter models and the models used before as choices."""
         choices = [
             (words.MODEL_FOR[model.task].format(title=model.title), model.id)
             for model in catalog.list_models(self.services.home)
         ]
-        return {self.layout.model: gr.update(choices=choices, value=chosen)}
+        chosen_too: dict[str, Any] = {"value": chosen} if choose else {}
+        return {self.layout.model: gr.update(choices=choices, **chosen_too)}
 
     def profile_at_hand(self, dataset: str, model: str) -> ModelProfile | None:
         """The profile where it answers at once; a model that was not looked at yet has none."""

@@ -20,6 +20,15 @@ class DataError(WorkbenchError):
     """A file cannot be read as data, or holds nothing that can be learned."""
 
 
+class RowsLostError(DataError):
+    """The kept rows of a data set are damaged or gone."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The rows of this data set can no longer be read: delete it, and upload its file again."
+        )
+
+
 class ModelError(WorkbenchError):
     """A base model cannot be found, fetched or used."""
 

@@ -351,10 +351,13 @@ ESTIMATE_FEW_UPDATES = (
     "Only {updates}: the model will hardly change. More epochs or a smaller batch make more."
 )
 START = "Train"
-STARTED = "Run {job} is in the queue."
 SAVE = "Save settings"
 LOAD = "Load settings"
 LOAD_NOT_JSON = "This is not a settings file: choose the JSON file that “Save settings” made."
 LOADED = "The settings of “{name}” were loaded."
+LOADED_ROLES = (
+    " The columns of its data set meant something else then. As they are now: {learned} They can "
+    "be changed on the Data tab."
+)
 LOADED_NO_DATA = " Its data set is no longer here; choose another one."
 SETTINGS_FILE = "lora-settings.json"

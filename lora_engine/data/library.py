@@ -21,7 +21,7 @@ from lora_engine.data.nouns import Dataset, Sample
 from lora_engine.data.read import open_source
 from lora_engine.data.roles import check_roles
 from lora_engine.data.rowfile import read_rows
-from lora_engine.errors import DataError
+from lora_engine.errors import DataError, RowsLostError
 from lora_engine.paths import existing_file
 
 __all__ = ["Dataset", "Library"]
@@ -111,7 +111,7 @@ class Library:
         try:
             dataset = checked(dataset, self._of(dataset_id) / "rows.arrow", tell)
             _write(dataset, self._of(dataset_id))
-        except FileNotFoundError:  # deleted meanwhile, from another page
+        except (FileNotFoundError, RowsLostError):  # deleted meanwhile, from another page
             self.get(dataset_id)
             raise
         return dataset

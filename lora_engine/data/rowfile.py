@@ -12,6 +12,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from lora_engine.data.lines import Row, Source
 from lora_engine.data.nouns import Problem, ProblemKind
+from lora_engine.errors import RowsLostError
 
 BATCH_ROWS = 8192
 BATCH_CHARACTERS = 8_000_000
@@ -51,7 +52,18 @@ def write_rows(path: Path, source: Source, on_progress: Callable[[float], None])
 
 
 def read_rows(path: Path, places: Sequence[int]) -> Iterator[Batch]:
-    """The rows of a file written by ``write_rows``, with the columns at ``places`` (from 0)."""
+    """The rows of a file written by ``write_rows``, with the columns at ``places`` (from 0).
+
+    Raises:
+        RowsLostError: it is not there, or damaged.
+    """
+    try:
+        yield from _read_rows(path, places)
+    except (OSError, pa.ArrowException) as error:
+        raise RowsLostError from error
+
+
+def _read_rows(path: Path, places: Sequence[int]) -> Iterator[Batch]:
     with pa.OSFile(str(path), "rb") as file, pa.ipc.open_file(file) as reader:
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)

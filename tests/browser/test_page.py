@@ -1,5 +1,6 @@
 """The page by itself: both themes, a narrow window, the keyboard, reloads, settings files."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -130,6 +131,31 @@ def test_settings_are_saved_and_loaded(page: Page, workshop: Workshop, tmp_path:
     expect(page.get_by_label("Rank r", exact=True)).to_have_value("32")
     steps.set_number(page, "Rank r", 16)
     expect(page.locator("#train-trouble")).to_be_hidden()
+
+
+def test_loaded_settings_keep_their_data_set_over_a_reload(
+    page: Page, workshop: Workshop, tmp_path: Path
+) -> None:
+    steps.bring(page, workshop.table)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("text,label\n" + "".join(f"day {n},{'ab'[n % 2]}\n" for n in range(30)))
+    steps.bring(page, labels)
+    page.locator("#to-train").click()
+    expect(page.locator("#train-notice")).to_contain_text("MiniLM")
+    dataset = hashlib.sha256(workshop.table.read_bytes()).hexdigest()[:16]
+    saved = {"dataset": dataset, "base_model": "smollm2-135m-instruct", "epochs": 9}
+    (tmp_path / "saved.json").write_text(json.dumps(saved))
+    load_settings(page, tmp_path / "saved.json")
+    box = page.get_by_label("Data set", exact=True)
+    model = page.get_by_label("Base model", exact=True)
+    steps.open_advanced(page)
+    for _ in range(2):
+        expect(page.locator("#data-summary")).to_contain_text(workshop.table.name)
+        expect(box).to_have_value(re.compile(workshop.table.name))
+        expect(model).to_have_value(re.compile("SmolLM2"))
+        expect(page.get_by_label("Epochs", exact=True)).to_have_value("9")
+        steps.reload(page)
+        steps.open_advanced(page)
 
 
 def test_a_proxys_page_about_an_error_is_no_new_server(page: Page, watched: Watched) -> None:

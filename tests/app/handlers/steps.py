@@ -21,6 +21,16 @@ def click(**data: Any) -> gr.EventData:
     return gr.EventData(None, data)
 
 
+def events(page: Page, control: Any, event: str, name: str = "") -> list[Any]:
+    """The page's events of one kind at a control, those of one handler where it is named."""
+    blocks = page.tabs
+    while blocks.parent is not None:
+        blocks = blocks.parent
+    at = (control._id, event)
+    found = (each for each in blocks.fns.values() if at in each.targets)
+    return [each for each in found if name in (each.name or "")]
+
+
 def form(page: Page, **changes: Any) -> list[Any]:
     """The values of all controls."""
     values = {**page.train.layout.start_values, TARGETS: ["q_proj", "v_proj"], **changes}

@@ -11,7 +11,7 @@ from app.services import Services
 from lora_engine.data import Library
 from lora_engine.errors import DataError
 from tests.app.conftest import make_table
-from tests.app.handlers.steps import click
+from tests.app.handlers.steps import click, events
 from tests.data.workbooks import make_workbook
 
 
@@ -122,8 +122,13 @@ def test_a_long_file_shows_its_first_rows_and_how_far_it_is(
     assert "long.csv" in last[page.data.summary]
 
 
+@pytest.mark.parametrize("error", [DataError("The disk is full."), MemoryError("disk is full")])
 def test_a_long_file_that_fails_gives_the_place_back(
-    page: Page, dataset_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Page,
+    dataset_id: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     monkeypatch.setattr("app.data_tab.PEEK_SECONDS", 0.0)
     fail = threading.Event()
@@ -131,14 +136,14 @@ def test_a_long_file_that_fails_gives_the_place_back(
     def failing(_file: str, on_progress: Any) -> Any:
         on_progress(0.9, "Checking the rows")
         fail.wait(30)
-        raise DataError("The disk is full.")
+        raise error
 
     monkeypatch.setattr(page.services.library, "add", failing)
     steps = page.data.add(str(make_table(tmp_path / "long.csv")), dataset_id)
     assert "long.csv" in next(steps)[page.data.summary]
     fail.set()
     shown: dict[Any, Any] = {}
-    with pytest.raises(DataError, match="disk is full"):
+    with pytest.raises(type(error), match="disk is full"):
         for step in steps:
             shown |= step
     assert "numbers.csv" in shown[page.data.summary]
@@ -149,10 +154,35 @@ def test_the_last_choice_of_columns_counts_even_while_an_earlier_one_is_checked(
     page: Page,
 ) -> None:
     tab = page.data
-    blocks = tab.shape
-    while blocks.parent is not None:
-        blocks = blocks.parent
     for control in (tab.shape, *tab.columns.values()):
-        [event] = [fn for fn in blocks.fns.values() if (control._id, "input") in fn.targets]
+        [event] = events(page, control, "input")
         assert event.trigger_mode == "always_last"
         assert event.concurrency_id == "roles"
+
+
+def test_what_is_found_in_one_data_set_is_not_drawn_under_another(page: Page) -> None:
+    tab = page.data
+    checks = {
+        check._id
+        for control in (tab.shape, *tab.columns.values())
+        for check in events(page, control, "input")
+    }
+    chosen = events(page, page.memory.dataset, "change")
+    [cancels] = [each.cancels for each in chosen if each.cancels]
+    assert set(cancels) == checks
+    [clear] = [each for each in chosen if each.outputs == [tab.columns_notice]]
+    assert clear.fn() == "", "how far the check was"
+
+
+def test_what_was_said_goes_with_the_data_set_and_with_its_columns(
+    page: Page, dataset_id: str
+) -> None:
+    data = page.data
+    shown = data.choose(click(id=dataset_id))
+    assert shown[data.columns_notice] == "", "it was about another data set"
+    assert page.show_data(dataset_id)[data.notice] == "", "that another was deleted"
+    columns = dict.fromkeys(data.columns) | {"prompt": "answer", "completion": "question"}
+    *_, changed = data.change_roles(dataset_id, "pair", *columns.values())
+    assert changed[data.notice] == changed[data.columns_notice] == ""
+    [half] = data.change_shape(dataset_id, "text", *dict.fromkeys(data.columns).values())
+    assert half[data.notice] == half[data.columns_notice] == ""
