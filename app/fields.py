@@ -18,7 +18,7 @@ from lora_engine.config import (
     Quantization,
     Schedule,
 )
-from lora_engine.registry import SWITCHES
+from lora_engine.registry import STARTS, SWITCHES
 
 Section = Literal["adapter", "length", "learning", "measuring", "machine", "method", "modules"]
 """Where on the tab; all but the first are folded away under Advanced."""
@@ -68,7 +68,7 @@ PATTERN = "lora.target_pattern"
 PAIRS = ("lora",)
 RANKED = ("lora", "galore")
 BY_ADAMW = ("lora", "freeze", "full")
-STARTS = ("kaiming", "gaussian", "orthogonal", "pissa", "pissa_niter_4", "loftq")
+OFFERED_STARTS = tuple(setting for start in STARTS.values() for setting in start.choices)
 FIELDS = (
     Field("lora.r", "adapter", slide=Slide(0, 8, 1, powers=True), methods=RANKED),
     Field("lora.lora_alpha", "adapter", slide=Slide(1, 128, 1), methods=PAIRS),
@@ -103,7 +103,7 @@ FIELDS = (
     Field("optim", "method", "choice", choices=get_args(Optim), methods=BY_ADAMW),
     Field("start_from", "method", "open", optional=True),
     Field("quantization", "method", "choice", choices=get_args(Quantization), methods=PAIRS),
-    Field("lora.init_lora_weights", "method", "choice", choices=STARTS, methods=PAIRS),
+    Field("lora.init_lora_weights", "method", "choice", choices=OFFERED_STARTS, methods=PAIRS),
     Field("lora.loraplus_lr_ratio", "method", optional=True, methods=PAIRS),
     *(Field(f"lora.{name}", "method", "switch", methods=PAIRS) for name in SWITCHES),
     Field("lora.use_rslora", "method", "switch", methods=PAIRS),

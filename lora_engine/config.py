@@ -139,15 +139,15 @@ class LoraConfig(Switches):
         if len(asked) > 1:
             raise ValueError(f"Choose one of {' and '.join(asked)}")
         variant = registry.VARIANTS[self.variant]
-        if variant.reads_weights and self.init_lora_weights.startswith(("pissa", "orthogonal")):
+        if variant.reads_weights and not self.start.beside_reading:
             raise ValueError(
                 f"{variant.title} starts from the base weight; use it with the kaiming start"
             )
         if self.loraplus_lr_ratio is not None and registry.METHODS[self.method].trains != "pairs":
             raise ValueError("LoRA+ is about A and B: use it with method lora")
-        if self.init_lora_weights.startswith("pissa") and not self._can_be_doubled():
+        if self.start.of_directions and not self._can_be_doubled():
             raise ValueError(
-                "PiSSA is saved as pairs of twice the rank: r can be at most "
+                f"{self.start.title} is saved as pairs of twice the rank: r can be at most "
                 f"{MOST_RANK // 2} and lora_alpha {MOST_ALPHA // 2}"
             )
         asked_for = [*self.rank_pattern, *self.alpha_pattern]
@@ -170,7 +170,12 @@ class LoraConfig(Switches):
             return f"Method {self.method}"
         if variant.reads_weights:
             return variant.title
-        return "PiSSA" if self.init_lora_weights.startswith("pissa") else ""
+        return self.start.title if self.start.of_directions else ""
+
+    @property
+    def start(self) -> registry.Start:
+        """How A and B begin, as the registry says it."""
+        return registry.STARTS[registry.start_named(self.init_lora_weights)[0]]
 
     @property
     def variant(self) -> str:
@@ -281,8 +286,10 @@ class TrainConfig(Settings):
             )
         if self.start_from is not None and self.lora.init_lora_weights != "kaiming":
             raise ValueError("An adapter to start from is the start: leave init_lora_weights out")
-        if self.quantization == "none" and self.lora.init_lora_weights == "loftq":
-            raise ValueError("The LoftQ start needs a quantised base: choose nf4 or int8")
+        if self.quantization == "none" and self.lora.start.of_losses:
+            kinds = " or ".join(registry.QUANTIZATIONS)
+            title = self.lora.start.title
+            raise ValueError(f"The {title} start needs a quantised base: choose {kinds}")
         return self
 
     @classmethod

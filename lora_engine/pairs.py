@@ -96,7 +96,7 @@ def pairs_of(adapter: Adapter) -> tuple[dict[str, Pair], dict[str, Tensor]]:
             f"This run trained the weights themselves (method {adapter.lora.method}), "
             "so it has no low-rank pairs."
         )
-    if adapter.lora.init_lora_weights.startswith("pissa"):
+    if adapter.lora.start.of_directions:
         raise AdapterError(
             "This adapter's pairs count from the base weights' own directions (PiSSA); save it "
             "with PEFT's path_initial_model_for_weight_conversion, or go on training it here."

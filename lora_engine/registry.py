@@ -54,14 +54,39 @@ VARIANTS = {
 SWITCHES = {f"use_{name}": variant for name, variant in VARIANTS.items() if name != "plain"}
 """The settings that ask for a variant."""
 
+
+class Start(NamedTuple):
+    """How A and B begin."""
+
+    choices: dict[str, str]
+    """Settings that the page offers → what each is called there."""
+    more: str = ""
+    """A pattern of what may follow the name in ``LoraConfig.init_lora_weights``."""
+    title: str = ""
+    """Its name in the field, where it stands in a sentence."""
+    beside_reading: bool = True
+    """Whether it goes with a variant that begins from the base weights."""
+    of_directions: bool = False
+    """Whether the pair begins with directions of the weight itself, which the path subtracts: it
+    needs the whole base, and is saved as a pair of twice the rank."""
+    of_losses: bool = False
+    """Whether it fits what quantisation has lost, and so needs a quantised base."""
+
+
 STARTS = {
-    "kaiming": "",
-    "gaussian": "",
-    "orthogonal": "",
-    "pissa": r"(_niter_\d{1,2})?",
-    "loftq": "",
+    "kaiming": Start({"kaiming": "Kaiming (the paper's)"}),
+    "gaussian": Start({"gaussian": "Gaussian"}),
+    "orthogonal": Start({"orthogonal": "Orthogonal"}, beside_reading=False),
+    "pissa": Start(
+        {"pissa": "PiSSA, exact", "pissa_niter_4": "PiSSA, fast"},
+        more=r"(_niter_\d{1,2})?",
+        title="PiSSA",
+        beside_reading=False,
+        of_directions=True,
+    ),
+    "loftq": Start({"loftq": "LoftQ (with a quantised base)"}, title="LoftQ", of_losses=True),
 }
-"""``lora/starts/NAME.py`` → what may follow the name in ``LoraConfig.init_lora_weights``."""
+"""``lora/starts/NAME.py``, asked for by ``LoraConfig.init_lora_weights``."""
 
 OPTIMIZERS = ("adamw", "adamw_8bit")
 """``optimizers/NAME.py``, as ``TrainConfig.optim`` has it; the names are transformers'."""
@@ -85,8 +110,8 @@ def start_named(setting: str) -> tuple[str, str]:
     Raises:
         ValueError: there is no such start.
     """
-    for name, more in STARTS.items():
-        if re.fullmatch(name + more, setting):
+    for name, start in STARTS.items():
+        if re.fullmatch(name + start.more, setting):
             return name, setting.removeprefix(name)
     raise ValueError(f"init_lora_weights must be {', '.join(STARTS)}, but is {setting!r}")
 

@@ -1,6 +1,6 @@
 """Texts of the Train tab. The advice follows the LoRA paper and common practice."""
 
-from lora_engine.registry import SWITCHES
+from lora_engine.registry import STARTS, SWITCHES
 
 WHAT_TITLE = "What to train"
 DATASET = "Data set"
@@ -283,17 +283,16 @@ CHOICES = {
     "quantization=none": "none",
     "quantization=nf4": "4 bits (NF4, QLoRA)",
     "quantization=int8": "8 bits",
+    **{
+        f"lora.init_lora_weights={setting}": title
+        for start in STARTS.values()
+        for setting, title in start.choices.items()
+    },
     "lora.bias=all": "all",
     "lora.bias=lora_only": "of adapted modules",
     "gradient_checkpointing=auto": "only if needed",
     "gradient_checkpointing=on": "always",
     "gradient_checkpointing=off": "never",
-    "lora.init_lora_weights=kaiming": "Kaiming (the paper's)",
-    "lora.init_lora_weights=gaussian": "Gaussian",
-    "lora.init_lora_weights=orthogonal": "Orthogonal",
-    "lora.init_lora_weights=pissa": "PiSSA, exact",
-    "lora.init_lora_weights=pissa_niter_4": "PiSSA, fast",
-    "lora.init_lora_weights=loftq": "LoftQ (with a quantised base)",
 }
 """Labels of choices, by ``setting=value``; others are their own label."""
 PLACEHOLDERS = {

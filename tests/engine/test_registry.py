@@ -41,7 +41,7 @@ FOLDERS = {
 NEEDED = {
     "lora/variants": {"Kind"},
     "lora/starts": {"start"},
-    "quantization": {"WEIGHT", "settings", "dequantized", "states"},
+    "quantization": {"WEIGHT", "HOLDS_INPUT", "settings", "dequantized", "states"},
     "optimizers": {"make"},
 }
 
@@ -143,8 +143,9 @@ EVERYWHERE = """
 from lora_engine import registry
 registry.VARIANTS["doubling"] = registry.Variant("Doubling", "Helps with nothing.")
 registry.SWITCHES["use_doubling"] = registry.VARIANTS["doubling"]
+registry.STARTS["ones"] = registry.Start({"ones": "All ones"})
 from app.fields import BY_NAME
-from app.wording.train import FIELDS
+from app.wording.train import CHOICES, FIELDS
 from lora_engine.__main__ import main
 from lora_engine.config import LoraConfig
 from lora_engine.errors import SettingsError
@@ -152,6 +153,9 @@ assert LoraConfig().variant == "plain"
 assert LoraConfig.parse({"use_doubling": True}).variant == "doubling"
 assert FIELDS["lora.use_doubling"] == ("Doubling", "Helps with nothing.")
 assert BY_NAME["lora.use_doubling"].kind == "switch"
+assert LoraConfig.parse({"init_lora_weights": "ones"}).init_lora_weights == "ones"
+assert "ones" in BY_NAME["lora.init_lora_weights"].choices
+assert CHOICES["lora.init_lora_weights=ones"] == "All ones"
 try:
     LoraConfig.parse({"use_doubling": True, "use_dora": True})
 except SettingsError as error:
