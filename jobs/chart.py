@@ -13,8 +13,8 @@ def points(database: Database, job_id: int) -> list[ProgressPoint]:
     """All points of a job, in order."""
     rows = database.query(
         """
-        SELECT step, loss, eval_loss, learning_rate, tokens_per_second, at FROM progress
-        WHERE job_id = ? ORDER BY step
+        SELECT step, loss, eval_loss, eval_accuracy, eval_f1, learning_rate, tokens_per_second, at
+        FROM progress WHERE job_id = ? ORDER BY step
         """,
         [job_id],
     )
@@ -29,10 +29,14 @@ def add_point(database: Database, job_id: int, progress: Progress, at: float) ->
     database.execute("DELETE FROM progress WHERE job_id = ? AND step > ?", [job_id, progress.step])
     database.execute(
         """
-        INSERT INTO progress
-        VALUES (:id, :step, :loss, :eval_loss, :learning_rate, :tokens_per_second, :at)
+        INSERT INTO progress (job_id, step, loss, eval_loss, eval_accuracy, eval_f1,
+            learning_rate, tokens_per_second, at)
+        VALUES (:id, :step, :loss, :eval_loss, :eval_accuracy, :eval_f1,
+            :learning_rate, :tokens_per_second, :at)
         ON CONFLICT (job_id, step) DO UPDATE SET loss = COALESCE(excluded.loss, loss),
-            eval_loss = COALESCE(excluded.eval_loss, eval_loss)
+            eval_loss = COALESCE(excluded.eval_loss, eval_loss),
+            eval_accuracy = COALESCE(excluded.eval_accuracy, eval_accuracy),
+            eval_f1 = COALESCE(excluded.eval_f1, eval_f1)
         """,
         {"id": job_id, "at": at, **progress.model_dump()},
     )

@@ -36,6 +36,9 @@ class Job:
     loss: float | None
     eval_loss: float | None
     """The latest validation loss; unlike ``Progress.eval_loss`` it stays until the next one."""
+    eval_accuracy: float | None
+    """Of a classifier, like ``eval_f1``: measured together with ``eval_loss``."""
+    eval_f1: float | None
     learning_rate: float | None
     tokens_per_second: float | None
     memory_mb: float | None
@@ -101,6 +104,9 @@ class ProgressPoint:
     step: int
     loss: float | None
     eval_loss: float | None
+    eval_accuracy: float | None
+    """Of a classifier, like ``eval_f1``, which is the mean over the labels."""
+    eval_f1: float | None
     learning_rate: float | None
     tokens_per_second: float | None
     at: float

@@ -69,7 +69,14 @@ def m002_progress(db: Database) -> None:
     """)
 
 
-STEPS = (m001_jobs, m002_progress)
+def m003_scores(db: Database) -> None:
+    """Accuracy and macro F1 beside each validation loss, of classifiers."""
+    for table in ("jobs", "progress"):
+        for column in ("eval_accuracy", "eval_f1"):
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} REAL")
+
+
+STEPS = (m001_jobs, m002_progress, m003_scores)
 migrations = Migrations("jobs")
 for step in STEPS:
     migrations()(step)

@@ -202,11 +202,17 @@ def _topic(progress: Progress) -> str:
     return re.sub(r"[\d.,]+", "", f"{progress.phase} {progress.message}")
 
 
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
 def describe(progress: Progress) -> str:
     """A report as a line of the log."""
     numbers = {
         "loss": progress.loss and f"{progress.loss:.4f}",
         "validation loss": progress.eval_loss and f"{progress.eval_loss:.4f}",
+        "accuracy": _percent(progress.eval_accuracy),
+        "macro F1": _percent(progress.eval_f1),
         "tokens per second": progress.tokens_per_second and f"{progress.tokens_per_second:.0f}",
     }
     parts = [progress.phase.capitalize()]

@@ -268,6 +268,8 @@ class Store:
                     total_steps = CASE WHEN :total_steps > 0 THEN :total_steps ELSE total_steps END,
                     loss = COALESCE(:loss, loss),
                     eval_loss = COALESCE(:eval_loss, eval_loss),
+                    eval_accuracy = COALESCE(:eval_accuracy, eval_accuracy),
+                    eval_f1 = COALESCE(:eval_f1, eval_f1),
                     learning_rate = COALESCE(:learning_rate, learning_rate),
                     tokens_per_second = COALESCE(:tokens_per_second, tokens_per_second),
                     memory_mb = COALESCE(:memory_mb, memory_mb)

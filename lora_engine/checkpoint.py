@@ -34,6 +34,8 @@ class RunState:
     """Mean training loss of each update, in nats per learned token."""
     eval_losses: list[tuple[int, float]] = field(default_factory=list)
     """(step, mean validation loss in nats per learned token)."""
+    eval_scores: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    """(step, what else was measured, by its name in ``Progress``); empty but for classifiers."""
     answers_before: list[dict[str, Any]] = field(default_factory=list)
     """To held-out questions, before the first update (see ``glimpse``)."""
 

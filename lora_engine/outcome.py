@@ -61,6 +61,7 @@ def collect_metrics(
     seconds, memory in MB."""
     rows = len(work.training) + len(work.validation)
     evals = [loss for _, loss in state.eval_losses]
+    scores = dict(state.eval_scores)
     best = best_of(state.eval_losses)
     return {
         **work.task.about(),
@@ -81,6 +82,10 @@ def collect_metrics(
         "eval_loss_before": evals[0] if evals else None,
         "eval_loss_best": None if best is None else dict(state.eval_losses)[best],
         "eval_loss_best_step": best,
+        "eval_history": [
+            {"step": step, "eval_loss": loss, **scores.get(step, {})}
+            for step, loss in state.eval_losses
+        ],
         "tokens": state.tokens,
         "seconds": state.seconds,
         "tokens_per_second": state.tokens / state.seconds,

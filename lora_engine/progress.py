@@ -24,6 +24,10 @@ class Progress(BaseModel):
     """Mean training loss per learned token of the latest update, in nats."""
     eval_loss: float | None = None
     """Mean loss per learned token on the validation rows, in nats; set only when just measured."""
+    eval_accuracy: float | None = None
+    """Share of the validation rows whose label a classifier has right; set with ``eval_loss``."""
+    eval_f1: float | None = None
+    """Macro F1 of the same rows: the mean over the labels."""
     learning_rate: float | None = None
     tokens_per_second: float | None = None
     """Real (unpadded) tokens trained per second since the run began."""

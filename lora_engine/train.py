@@ -18,13 +18,13 @@ from lora_engine.checkpoint import RunState, load_checkpoint, save_checkpoint
 from lora_engine.config import TrainConfig
 from lora_engine.counts import count_parameters
 from lora_engine.errors import DivergedError
-from lora_engine.evaluate import measure
+from lora_engine.evaluate import look, measure
 from lora_engine.extras import check_extras
 from lora_engine.fast.onednn import quicken
 from lora_engine.glimpse import Glimpse, glimpse
 from lora_engine.lora.inject import inject
 from lora_engine.lora.starts import finish_start
-from lora_engine.loss import backward, mean_loss
+from lora_engine.loss import backward
 from lora_engine.memory import Heap, limit_kernel_cache, peak_memory_mb
 from lora_engine.model import CARD, choose_device, choose_dtype
 from lora_engine.noise import add_embedding_noise
@@ -134,7 +134,7 @@ def train(
     if found is None:
         best.unlink(missing_ok=True)  # of a run before, in the same folder
 
-    def tell(phase: Phase, message: str = "", eval_loss: float | None = None) -> None:
+    def tell(phase: Phase, message: str = "", **measured: float) -> None:
         pace = state.seconds / state.step if state.step else None
         report(
             Progress(
@@ -143,11 +143,11 @@ def train(
                 step=state.step,
                 total_steps=plan.total_steps,
                 loss=state.losses[-1] if state.losses else None,
-                eval_loss=eval_loss,
                 learning_rate=float(scheduler.get_last_lr()[0]),
                 tokens_per_second=state.tokens / state.seconds if state.step else None,
                 memory_mb=peak_memory_mb(place),
                 eta_seconds=pace * (plan.total_steps - state.step) if pace else None,
+                **measured,
             )
         )
 
@@ -157,9 +157,11 @@ def train(
         tell("evaluating", "Measuring on rows that are not trained on")
         model.eval()
         with suppress(Impatient):
-            loss = mean_loss(path, work.validation.in_order())
+            loss, scores = look(path, work.validation.in_order())
             state.eval_losses.append((state.step, loss))
-            tell("evaluating", eval_loss=loss)
+            if scores:
+                state.eval_scores.append((state.step, scores))
+            tell("evaluating", "", eval_loss=loss, **scores)
             keeps = config.load_best_model_at_end and keeps_best
             if keeps and best_of(state.eval_losses) == state.step:
                 save_best(best, model, state.step)

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from lora_engine.batches import Example
-from lora_engine.class_loss import PaddedClasses
+from lora_engine.class_loss import Judged, PaddedClasses, in_order
 from lora_engine.config import TrainConfig
 from lora_engine.fast import attention
 from lora_engine.fast.crew import Crew
@@ -53,18 +53,19 @@ class PackedClasses(PaddedClasses, Shares):
         cores = torch.get_num_threads()
         self._crew = Crew(cores) if self._fused and cores > 1 else None
 
-    def logits(self, examples: list[Example]) -> Tensor:
-        """rows × classes, float32, without gradients."""
+    def judged(self, examples: list[Example]) -> Judged:
+        """See ``ClassPath``."""
 
         @torch.no_grad()  # which is a matter of each thread
-        def one(share: list[list[Example]]) -> list[Tensor]:
-            return [self._logits(pack, None) for pack in share]
+        def one(share: list[list[Example]]) -> Judged:
+            return [(pack, self._logits(pack, None)) for pack in share]
 
-        place = {id(example): row for row, example in enumerate(examples)}
-        shares = self.shares(examples)
-        found = torch.cat([logits for packs in self._each(one, shares) for logits in packs])
-        order = [place[id(row)] for share in shares for pack in share for row in pack]
-        return torch.empty_like(found).index_copy_(0, torch.tensor(order), found)
+        shares = self._each(one, self.shares(examples))
+        return [judged for share in shares for judged in share]
+
+    def logits(self, examples: list[Example]) -> Tensor:
+        """rows × classes, float32, without gradients."""
+        return in_order(self.judged(examples), examples)
 
     def loss_sum(self, examples: list[Example], dropping: Generator | None = None) -> Tensor:
         """See ``Shares``."""

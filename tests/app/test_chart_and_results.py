@@ -26,6 +26,8 @@ def points(losses: list[float], every: int = 5) -> list[ProgressPoint]:
             step=step,
             loss=loss if step else None,
             eval_loss=loss + 0.1 if step % every == 0 else None,
+            eval_accuracy=None,
+            eval_f1=None,
             learning_rate=1e-4,
             tokens_per_second=100.0,
             at=0.0,

@@ -77,7 +77,8 @@ def finish(home: Path, job_id: int) -> Path:
     store = Store(home)
     while (job := store.claim("test", "cpu")) is not None and job.id != job_id:
         store.fail(job.id, "test", "Not this one.")
-    store.record(job_id, "test", Progress(phase="training", step=3, total_steps=3, loss=1.5))
+    measured = {"loss": 1.5, "eval_loss": 1.6, "eval_accuracy": 0.75, "eval_f1": 0.5}
+    store.record(job_id, "test", Progress(phase="training", step=3, total_steps=3, **measured))
     store.job_dir(job_id).mkdir(parents=True, exist_ok=True)
     path = store.job_dir(job_id) / "adapter.zip"
     with zipfile.ZipFile(path, "w") as archive:

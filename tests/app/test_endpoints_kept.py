@@ -84,7 +84,8 @@ def test_a_runs_log_and_chart(client: Client, served_home: Path, table: Path) ->
     assert call(client, "/job_log", job_id, 2) == "two\nthree"
     seen = call(client, "/job_progress", job_id)
     [point] = seen["points"]
-    assert (point["step"], point["loss"]) == (3, 1.5)
+    assert (point["step"], point["loss"], point["eval_loss"]) == (3, 1.5, 1.6)
+    assert (point["eval_accuracy"], point["eval_f1"]) == (0.75, 0.5), "of a classifier"
     assert seen["stopping"] is False
     assert seen["finished_at"] >= seen["started_at"]
     with pytest.raises(AppError, match=r"lines must be from 1 to 10,000"):

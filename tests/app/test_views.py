@@ -70,6 +70,7 @@ def job(**changes: Any) -> Job:
         "id": 7, "name": "Numbers", "status": JobStatus.running,
         "config": TrainConfig(base_model="m", dataset="d"), "phase": "training", "message": "",
         "step": 30, "total_steps": 120, "loss": 1.5, "eval_loss": 1.6, "learning_rate": 1e-4,
+        "eval_accuracy": None, "eval_f1": None,
         "tokens_per_second": 200.4, "memory_mb": 2140.0, "eta_seconds": 75.0, "metrics": None,
         "error": None, "created_at": 1000.0, "queued_at": 1000.0, "started_at": 1000.0,
         "finished_at": None, "cancel_requested": False, "attempts": 1, "worker": "w",

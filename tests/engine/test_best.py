@@ -23,11 +23,11 @@ STEADY = {"schedule": "constant", "warmup_ratio": 0, "load_best_model_at_end": T
 def run(run: Runs, monkeypatch: pytest.MonkeyPatch) -> Runs:
     """Runs of twelve updates whose validation loss is always the same, whatever is learned."""
 
-    def scripted(_path: object, updates: Iterator[object]) -> float:
+    def scripted(_path: object, updates: Iterator[object]) -> tuple[float, dict[str, float]]:
         list(updates)
-        return LOSSES[run.reports[-1].step]
+        return LOSSES[run.reports[-1].step], {}
 
-    monkeypatch.setattr(training, "mean_loss", scripted)
+    monkeypatch.setattr(training, "look", scripted)
     return run
 
 
@@ -69,12 +69,12 @@ def test_a_loss_that_the_checkpoint_does_not_know_takes_no_place(
     losses = {0: 5.0, 3: 2.0, 5: 1.0, 6: 2.5, 9: 2.6, 12: 2.7}
     measured = []
 
-    def scripted(_path: object, updates: Iterator[object]) -> float:
+    def scripted(_path: object, updates: Iterator[object]) -> tuple[float, dict[str, float]]:
         list(updates)
         measured.append(run.reports[-1].step)
-        return losses[measured[-1]]
+        return losses[measured[-1]], {}
 
-    monkeypatch.setattr(training, "mean_loss", scripted)
+    monkeypatch.setattr(training, "look", scripted)
     run("short", **STEADY, max_steps=3)
     stopped = run("out", stop_at=5, **STEADY)
     assert stopped.metrics["kept_step"] == 5

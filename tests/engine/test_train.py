@@ -173,7 +173,7 @@ def test_measured_values_that_are_no_numbers_are_null_in_the_files(
     run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = importlib.import_module("lora_engine.train")
-    monkeypatch.setattr(engine, "mean_loss", lambda *_: float("nan"))
+    monkeypatch.setattr(engine, "look", lambda *_: (float("nan"), {}))
     run("out", max_steps=1)
     text = (tmp_path / "out" / "adapter" / "metrics.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["eval_loss_after"] is None

@@ -15,6 +15,17 @@ def test_two_reports_of_one_step_are_one_point(store):
     assert (point.step, point.loss, point.eval_loss, point.learning_rate) == (3, 1.0, 2.0, 0.1)
 
 
+def test_scores_are_kept_with_the_loss_they_were_measured_with(store):
+    job = running(store)
+    store.record(job.id, WORKER, training(3))
+    store.record(job.id, WORKER, training(3, eval_loss=2.0, eval_accuracy=0.0, eval_f1=0.5))
+    store.record(job.id, WORKER, training(4))
+    found = [(point.eval_accuracy, point.eval_f1) for point in store.progress(job.id)]
+    assert found == [(0.0, 0.5), (None, None)]
+    now = store.get(job.id)
+    assert (now.eval_accuracy, now.eval_f1) == (0.0, 0.5), "the latest stay until the next"
+
+
 def test_going_on_from_a_checkpoint_takes_back_the_points_after_it(store):
     job = running(store)
     for step in (1, 2, 3, 4, 5, 3):

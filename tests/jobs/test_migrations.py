@@ -19,6 +19,10 @@ def test_every_older_database_is_brought_up_to_date(tmp_path, applied):
     database = connect(tmp_path / "workbench.sqlite")
     migrations.apply(database, stop_before=NAMES[applied])
     kept = "m001_jobs" in NAMES[:applied]
+    charted = "m002_progress" in NAMES[:applied]
+    if charted:
+        point = {"step": 1, "loss": 2.0, "eval_loss": 3.0, "at": 1.0}
+        database["progress"].insert({"job_id": 1, **point})
     if kept:
         database["jobs"].insert(
             {
@@ -33,10 +37,20 @@ def test_every_older_database_is_brought_up_to_date(tmp_path, applied):
 
     store = Store(tmp_path)
     assert [job.name for job in store.list()] == (["old"] if kept else [])
+    if charted:
+        (old,) = store.progress(1)
+        assert (old.loss, old.eval_loss, old.eval_accuracy, old.eval_f1, old.at) == (
+            *(2.0, 3.0, None, None, 1.0),
+        )
+        store._database["progress"].delete_where()
     store.enqueue(settings())
     job = store.claim("worker", "cpu")
-    store.record(job.id, "worker", Progress(phase="training", step=1, total_steps=2, loss=1.0))
-    assert len(store.progress(job.id)) == 1
+    report = {"eval_loss": 1.5, "eval_accuracy": 0.75, "eval_f1": 0.5}
+    store.record(
+        job.id, "worker", Progress(phase="training", step=1, total_steps=2, loss=1.0, **report)
+    )
+    (point,) = store.progress(job.id)
+    assert {name: getattr(point, name) for name in report} == report
     assert store.succeed(job.id, "worker", {}).status is JobStatus.succeeded
     assert [step.name for step in migrations.applied(store._database)] == NAMES
     store.close()

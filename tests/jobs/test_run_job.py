@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs.run_job import Run
+from jobs.run_job import Run, describe
 from jobs.store import IllegalTransition, JobStatus
 from lora_engine.progress import Progress
 from tests.jobs.queue_helpers import settings
@@ -59,6 +59,13 @@ def test_every_phase_message_and_measurement_is_kept(store, job, monkeypatch):
     ]
     Run(store, job.id, WORKER, lambda: False).train(engine(reports=reports), "cpu")
     assert kept[1:] == [progress for progress in reports if progress != reports[4]]
+
+
+def test_the_log_says_what_was_measured():
+    measured = {"eval_loss": 0.5, "eval_accuracy": 0.0, "eval_f1": 0.6667}
+    said = describe(Progress(phase="evaluating", **measured))
+    assert said == "Evaluating, validation loss 0.5000, accuracy 0.0%, macro F1 66.7%"
+    assert "accuracy" not in describe(training(1, eval_loss=0.5))
 
 
 def test_the_engine_is_told_where_and_how(store, job):

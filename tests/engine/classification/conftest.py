@@ -30,10 +30,11 @@ def run(folder: Path, tmp_path: Path) -> Callable[..., TrainResult]:
             "learning_rate": 0.02, "max_length": 32, "precision": "fp32", "validation_share": 0.25,
         }  # fmt: skip
         resume = changes.pop("resume", False)
+        hear = changes.pop("heard", lambda _: None)
         steps: list[int] = [0]
         return train(
             TrainConfig.parse(settings | changes), tmp_path / name,
-            lambda progress: steps.append(progress.step),
+            lambda progress: (steps.append(progress.step), hear(progress)),
             lambda: stop_at is not None and steps[-1] >= stop_at,
             home=tmp_path / "home", device="cpu", resume=resume, checkpoint_seconds=0,
         )  # fmt: skip
