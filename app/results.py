@@ -91,6 +91,11 @@ def _cost(metrics: Metrics) -> str:
     return f"{cost} {words.RESULT_NO_CARD}" if metrics.get("card_unused") else cost
 
 
+def percent(share: float) -> str:
+    """A share of rows as the page writes it."""
+    return f"{share:.1%}"
+
+
 def loss_text(loss: float) -> str:
     """A loss with two decimals, or more where it is small."""
     return f"{loss:.2f}" if loss >= 0.1 else f"{loss:.4f}"
