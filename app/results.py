@@ -93,6 +93,13 @@ def _cost(metrics: Metrics) -> str:
     return f"{cost} {words.RESULT_NO_CARD}" if metrics.get("card_unused") else cost
 
 
+def percent(share: float | None) -> str:
+    """``0.768`` as ``76.8 %``; what was no number, such as a broken model's confidence, is null."""
+    if share is None:
+        return common.NO_NUMBER
+    return f"{100 * share:.1f} %"
+
+
 def loss_text(loss: float | None) -> str:
     """A loss with two decimals, or more where it is small; ``None`` was no number."""
     if loss is None:

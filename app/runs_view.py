@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from app.clock import duration, megabytes, moment, speed_text
 from app.html import empty_state, facts, heading, muted, notice, pill, text
-from app.results import loss_text, result_sentences
+from app.results import loss_text, percent, result_sentences
 from app.scores_view import scores_html
 from app.wording import common
 from app.wording import runs as words
@@ -159,6 +159,8 @@ def _figures(job: Job) -> list[tuple[str, str]]:
         (words.STEP, step),
         (words.LOSS, "" if job.loss is None else loss_text(job.loss)),
         (words.EVAL_LOSS, "" if job.eval_loss is None else loss_text(job.eval_loss)),
+        (words.ACCURACY, "" if job.eval_accuracy is None else percent(job.eval_accuracy)),
+        (words.MACRO_F1, "" if job.eval_f1 is None else percent(job.eval_f1)),
         (words.SPEED, words.SPEED_VALUE.format(value=speed_text(speed)) if speed else ""),
         (words.MEMORY, megabytes(job.memory_mb) if job.memory_mb else ""),
         (words.LEFT, duration(job.eta_seconds) if running and job.eta_seconds else ""),

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.html import facts, muted, row_html, text
-from app.results import loss_text
-from app.wording import common
+from app.results import loss_text, percent
 from app.wording import scores as words
 
 Metrics = dict[str, Any]
@@ -184,10 +183,3 @@ def _answers(measured: Metrics) -> str:
     ]
     said = muted(words.ANSWERED.format(rows=f"{measured.get('answered_rows', 0):,}"))
     return facts(figures) + said + _table(words.ANSWERS, words.ANSWER_COLUMNS, lines)
-
-
-def percent(share: float | None) -> str:
-    """``0.768`` as ``76.8 %``; what was no number, such as a broken model's confidence, is null."""
-    if share is None:
-        return common.NO_NUMBER
-    return f"{100 * share:.1f} %"

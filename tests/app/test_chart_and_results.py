@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,6 +80,28 @@ def test_both_lines_are_drawn_inside_the_picture() -> None:
     assert "validation" in svg.get("aria-label", "")
     shown = json.loads(svg.get("data-points", ""))
     assert shown[-1][1] == "Update 40: 1.00, validation 1.10"
+
+
+def test_a_classifiers_accuracy_has_a_scale_of_its_own() -> None:
+    losses = points([0.7 - 0.01 * i for i in range(41)])
+    scores = {0: 0.0, 20: 0.5, 40: 1.0}
+    scored = list(losses)
+    for step, accuracy in scores.items():
+        scored[step] = replace(losses[step], eval_accuracy=accuracy, eval_f1=0.25)
+    html = chart_html(scored)
+    svg = svg_of(html)
+    (line,) = (line for line in svg.iter("polyline") if line.get("class") == "accuracy")
+    drawn = [tuple(map(float, pair.split(","))) for pair in line.get("points", "").split()]
+    figures = [each for each in svg.iter("text") if each.get("class") == "accuracy"]
+    assert [each.text for each in figures] == ["0%", "25%", "50%", "75%", "100%"]
+    heights = [float(each.get("y", "")) - 4 for each in figures]
+    assert [y for _, y in drawn] == pytest.approx([heights[0], heights[2], heights[4]], abs=0.1)
+    assert max(x for x, _ in drawn) < min(float(each.get("x", "")) for each in figures)
+    assert "Accuracy, right scale 100.0 %" in html
+    assert svg.get("aria-label", "").endswith("Accuracy on the validation rows 100.0 %.")
+    shown = json.loads(svg.get("data-points", ""))
+    assert shown[-1][1] == "Update 40: 0.30, validation 0.40, accuracy 100.0%, macro F1 25.0%"
+    assert "accuracy" not in chart_html(losses)
 
 
 @pytest.mark.parametrize("losses", [[2.0], [2.0, 2.0], [0.0, 0.0, 0.0], [5.0] * 5000])

@@ -275,6 +275,10 @@ def test_a_runs_header() -> None:
     for said in ("30 of 120", "1.50", "1.60", "200 tokens/s", "2.1 GB", "1 min 15 s", "25%"):
         assert said in html
     assert 'aria-valuenow="25"' in html
+    assert "Accuracy" not in html
+    scored = runs_view.header_html(job(eval_accuracy=0.0, eval_f1=0.5), 0, False)
+    assert "0.0 %" in scored[scored.index("Accuracy") : scored.index("Macro F1")]
+    assert "50.0 %" in scored[scored.index("Macro F1") :]
     queued = runs_view.header_html(job(status=JobStatus.queued), 3, True)
     assert "Number 3" in queued
     assert "python start.py" in queued
