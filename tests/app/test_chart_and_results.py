@@ -100,7 +100,7 @@ def test_a_classifiers_accuracy_has_a_scale_of_its_own() -> None:
     assert "Accuracy, right scale 100.0 %" in html
     assert svg.get("aria-label", "").endswith("Accuracy on the validation rows 100.0 %.")
     shown = json.loads(svg.get("data-points", ""))
-    assert shown[-1][1] == "Update 40: 0.30, validation 0.40, accuracy 100.0%, macro F1 25.0%"
+    assert shown[-1][1] == "Update 40: 0.30, validation 0.40, accuracy 100.0 %, macro F1 25.0 %"
     assert "accuracy" not in chart_html(losses)
 
 
