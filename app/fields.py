@@ -13,6 +13,7 @@ from lora_engine.config import (
     Bias,
     Checkpointing,
     Method,
+    Metric,
     Optim,
     Precision,
     Quantization,
@@ -56,6 +57,8 @@ class Field:
     """The methods that it is for; with the others it is hidden and keeps its default."""
     tasks: tuple[str, ...] = ()
     """The kinds of data (``Dataset.task``) that it is for; empty means all."""
+    beside: tuple[str, ...] = ()
+    """Settings of which one must be on, or it does nothing; empty means that it always does."""
 
     @property
     def label(self) -> str:
@@ -69,6 +72,7 @@ PAIRS = ("lora",)
 RANKED = ("lora", "galore")
 BY_ADAMW = ("lora", "freeze", "full")
 OFFERED_STARTS = tuple(setting for start in STARTS.values() for setting in start.choices)
+BEST = ("load_best_model_at_end", "early_stopping_patience")
 FIELDS = (
     Field("lora.r", "adapter", slide=Slide(0, 8, 1, powers=True), methods=RANKED),
     Field("lora.lora_alpha", "adapter", slide=Slide(1, 128, 1), methods=PAIRS),
@@ -91,6 +95,14 @@ FIELDS = (
     Field("sample_answers", "measuring", tasks=("chat",)),
     Field("load_best_model_at_end", "measuring", "switch"),
     Field("early_stopping_patience", "measuring", optional=True),
+    Field(
+        "metric_for_best_model",
+        "measuring",
+        "choice",
+        choices=get_args(Metric),
+        tasks=("classification",),
+        beside=BEST,
+    ),
     Field("test_dataset", "measuring", "open", optional=True),
     Field("class_weights", "measuring", "switch", tasks=("classification",)),
     Field("precision", "machine", "choice", choices=get_args(Precision)),
@@ -115,11 +127,13 @@ FIELDS = (
     Field("lora.alpha_pattern", "modules", "patterns", optional=True, methods=PAIRS),
 )
 """Every setting but the target modules, whose choices depend on the model."""
+DECIDING = ("lora.method", *BEST)
+"""Settings that decide which others are shown."""
 BY_NAME = {field.name: field for field in FIELDS}
 
 
 def applies(name: str, values: Mapping[str, Any], task: str) -> bool:
-    """Whether a setting does anything with the method chosen in ``values`` and such data.
+    """Whether a setting does anything with the other ``values`` and such data.
 
     ``task`` is empty where no data set is chosen.
     """
@@ -127,7 +141,11 @@ def applies(name: str, values: Mapping[str, Any], task: str) -> bool:
     if name == TARGETS:
         return method in PAIRS
     field = BY_NAME.get(name)
-    return field is None or (method in field.methods and (not field.tasks or task in field.tasks))
+    if field is None:
+        return True
+    for_task = not field.tasks or task in field.tasks
+    is_on = not field.beside or any(values.get(other) for other in field.beside)
+    return method in field.methods and for_task and is_on
 
 
 def classes(shown: bool) -> list[str]:

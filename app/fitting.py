@@ -8,7 +8,7 @@ from lora_engine.config import Task, TrainConfig
 from lora_engine.data.roles import task_of
 from lora_engine.errors import DataError, ModelError, SettingsError
 from lora_engine.profile import PROFILE_LABELS, ModelProfile
-from lora_engine.tasks.choice import choose_task
+from lora_engine.tasks.choice import check_metric, choose_task
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,11 @@ class Fit:
 
 def fit_run(services: Services, config: TrainConfig) -> Fit:
     """Look at a run's model as it will be trained; see ``fit``."""
-    return fit(services, config.base_model, config.dataset, config.task, config.roles)
+    found = fit(services, config.base_model, config.dataset, config.task, config.roles)
+    if found.data_task:
+        task = found.data_task if config.task == "auto" else config.task
+        check_metric(config.metric_for_best_model, task)
+    return found
 
 
 def fit(

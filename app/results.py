@@ -25,7 +25,9 @@ def result_sentences(metrics: Metrics) -> list[str]:
         sentences.insert(0, stopped)
     if metrics.get("ended_early"):
         steps, total = f"{metrics['steps']:,}", f"{metrics['total_steps']:,}"
-        sentences.insert(0, words.RESULT_ENDED.format(steps=steps, total=total))
+        reason, moved = words.RESULT_ENDED_AS[_metric(metrics)]
+        said = words.RESULT_ENDED.format(steps=steps, total=total, reason=reason, moved=moved)
+        sentences.insert(0, said)
     return [sentence for sentence in sentences if sentence]
 
 
@@ -54,13 +56,21 @@ def _kept(metrics: Metrics) -> str:
     kept, steps = metrics.get("kept_step"), metrics.get("steps")
     if not kept or kept == steps:
         return ""
-    return words.RESULT_KEPT.format(kept=f"{kept:,}", steps=f"{steps:,}")
+    best = words.RESULT_KEPT_WHEN[_metric(metrics)]
+    return words.RESULT_KEPT.format(kept=f"{kept:,}", steps=f"{steps:,}", best=best)
+
+
+def _metric(metrics: Metrics) -> str:
+    """What the best was kept by; older runs knew the loss alone."""
+    return metrics.get("metric_for_best_model") or "loss"
 
 
 def _turned(metrics: Metrics, before: float, after: float) -> str:
     best, step = metrics.get("eval_loss_best"), metrics.get("eval_loss_best_step")
     if best is None or not step or best >= before or after < best * (1 + HARDLY):
         return ""
+    if _metric(metrics) != "loss":
+        return ""  # which update is best was not for the loss to say
     return words.RESULT_BEST.format(best=loss_text(best), step=f"{step:,}")
 
 

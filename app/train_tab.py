@@ -10,7 +10,7 @@ import gradio as gr
 
 from app import train_form
 from app.data_view import learn_sentence
-from app.fields import TARGETS
+from app.fields import DECIDING, TARGETS
 from app.fitting import fit
 from app.guard import HIDDEN, Updates, handler
 from app.html import muted, notice
@@ -60,11 +60,15 @@ class TrainTab:
         # without preprocessing: a late request may name modules of the model before
         late: dict[str, Any] = {**HIDDEN, "preprocess": False}
         layout.dataset.input(guard(self.pick_data), layout.inputs, outputs, **late)
-        layout.fields["lora.method"].control.change(
-            # filling the form changes it, too, and has said something
+        gr.on(
+            [layout.fields[name].control.change for name in DECIDING],
+            # filling the form changes them, too, and has said something
             handler(layout.notice, clear=False)(self.pick_method),
-            layout.inputs, outputs, **late, queue=False,
-        )  # fmt: skip
+            layout.inputs,
+            outputs,
+            **late,
+            queue=False,
+        )
         live: dict[str, Any] = {**late, "queue": False, "trigger_mode": "always_last"}
         gr.on(
             [layout.dataset.change, *(control.change for control in layout.controls)],
@@ -190,7 +194,7 @@ class TrainTab:
         return model, values, said
 
     def pick_method(self, dataset: str | None, _model: str | None, *controls: Any) -> Updates:
-        """Show what belongs to the chosen method."""
+        """Show what belongs to the chosen method, or to the best that is kept."""
         return self.show.shown(dataset or "", self.values(controls))
 
     def use_preset(self, dataset: str | None, model: str | None, event: gr.EventData) -> Updates:

@@ -72,7 +72,7 @@ class TrainUpdates:
         return updates | {layout.estimate: self._estimate(config, dataset)}
 
     def shown(self, dataset: str, values: Values) -> Updates:
-        """Show the fields that apply to the chosen method and data, hide the others."""
+        """Show the fields that apply to the other settings and the data, hide the others."""
         task = self.data_task(dataset)
         return {
             drawn.box: gr.update(elem_classes=classes(applies(name, values, task)))

@@ -1,4 +1,4 @@
-"""The best state of a run by its validation loss, and when a run gets no better any more."""
+"""The best state of a run on its validation rows, and when a run gets no better any more."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,21 +10,21 @@ from torch import nn
 from lora_engine.adapter import load_trained, trained_tensors
 
 STEP = "step"
-Losses = Sequence[tuple[int, float]]
-"""(step, mean validation loss), in the order of the steps."""
+Looks = Sequence[tuple[int, float]]
+"""(step, value), in the order of the steps, as ``RunState.looks`` gives: the lower, the better."""
 
 
-def best_of(losses: Losses) -> int | None:
-    """The update after which the loss was lowest; None where nothing was measured after one."""
-    return min(_trained(losses), key=lambda found: found[1], default=(None, 0.0))[0]
+def best_of(looks: Looks) -> int | None:
+    """The first update with the best value; None where nothing was measured after an update."""
+    return min(_trained(looks), key=lambda found: found[1], default=(None, 0.0))[0]
 
 
-def gets_no_better(losses: Losses, patience: int | None) -> bool:
-    """Whether none of the last ``patience`` measurements is below all before them.
+def gets_no_better(looks: Looks, patience: int | None) -> bool:
+    """Whether none of the last ``patience`` measurements is better than all before them.
 
     As transformers' ``EarlyStoppingCallback``; None never stops.
     """
-    found = [loss for _, loss in _trained(losses)]
+    found = [value for _, value in _trained(looks)]
     if not patience or len(found) <= patience:
         return False
     return min(found[-patience:]) >= min(found[:-patience])
@@ -52,5 +52,5 @@ def load_best(file: Path, model: nn.Module, step: int) -> bool:
     return True
 
 
-def _trained(losses: Losses) -> Losses:
-    return [found for found in losses if found[0]]
+def _trained(looks: Looks) -> Looks:
+    return [found for found in looks if found[0]]

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lora_engine import checkpoint_folder
 from lora_engine.adapter import load_trained, starting_tensors, trained_tensors
+from lora_engine.config import Metric
 from lora_engine.errors import DataError, DivergedError, SettingsError
 
 MAY_CHANGE = (
@@ -38,6 +39,12 @@ class RunState:
     """(step, what else was measured, by its name in ``Progress``); empty but for classifiers."""
     answers_before: list[dict[str, Any]] = field(default_factory=list)
     """To held-out questions, before the first update (see ``glimpse``)."""
+
+    def looks(self, metric: Metric) -> list[tuple[int, float]]:
+        """(step, value) of each look at the validation rows; the lower, the better."""
+        if metric == "loss":
+            return self.eval_losses
+        return [(step, -scores[f"eval_{metric}"]) for step, scores in self.eval_scores]
 
 
 def save_checkpoint(

@@ -24,6 +24,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 Checkpointing = Literal["auto", "on", "off"]
 Schedule = Literal["linear", "cosine", "constant"]
 Task = Literal["auto", "chat", "text", "classification", "seq2seq"]
+Metric = Literal["loss", "accuracy", "f1"]
 Method = registry.Method
 Optim = registry.Optim
 Quantization = registry.Quantization
@@ -245,10 +246,13 @@ class TrainConfig(Settings):
     sample_answers: Annotated[int, Field(ge=0, le=20)] = 0
     """Chat: held-out questions that are answered before and after, to look at."""
     load_best_model_at_end: bool = False
-    """Keep the adapter as it was when the validation loss was lowest, not as it is at the end."""
+    """Keep the adapter as it was when it was best on the validation rows, not as it is at the
+    end."""
     early_stopping_patience: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """End the run once so many measurements of the validation loss brought nothing lower; there
+    """End the run once so many measurements on the validation rows brought nothing better; there
     are about ten a run. None means never."""
+    metric_for_best_model: Metric = "loss"
+    """What the two above go by: the validation loss, or a classifier's accuracy or macro F1."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     precision: Precision = "auto"
     """Number format of the frozen weights and of the arithmetic; the adapter is always float32."""

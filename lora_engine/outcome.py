@@ -13,7 +13,7 @@ from lora_engine import adapter
 from lora_engine.batches import Plan
 from lora_engine.best import best_of
 from lora_engine.checkpoint import RunState
-from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.config import LoraConfig, Metric, TrainConfig
 from lora_engine.counts import ParameterCount
 from lora_engine.finite import finite
 from lora_engine.memory import peak_memory_mb
@@ -47,6 +47,12 @@ With LoRA Workbench: `python -m lora_engine compare --adapter adapter/ --prompt 
 The files are in PEFT's format (`adapter_config.json`, `adapter_model.safetensors`), which
 vLLM, transformers and other tools that take a LoRA adapter read as well.
 """
+BEST: dict[Metric, tuple[str, str, str]] = {
+    "loss": ("loss", "fell", "lowest"),
+    "accuracy": ("accuracy", "rose", "highest"),
+    "f1": ("macro F1", "rose", "highest"),
+}
+"""What a run may go by: its name, which way is better, and where it is best."""
 
 
 def collect_metrics(
@@ -95,13 +101,16 @@ def collect_metrics(
     }
 
 
-def told_end(state: RunState, plan: Plan, kept_step: int, over: bool) -> dict[str, Any]:
-    """How the run came to its end, and which update's weights are kept."""
+def told_end(
+    state: RunState, plan: Plan, kept_step: int, metric: Metric, over: bool
+) -> dict[str, Any]:
+    """How the run came to its end, and which update's weights are kept by what."""
     early = state.step < plan.total_steps
     return {
         "stopped": early and not over,
         "ended_early": early and over,
         "kept_step": kept_step,
+        "metric_for_best_model": metric,
         "eval_loss_after": dict(state.eval_losses).get(kept_step),
     }
 
@@ -213,10 +222,11 @@ def told_scores(metrics: dict[str, Any]) -> list[str]:
 
 def _end(metrics: dict[str, Any]) -> str:
     said = ", stopped early by hand" if metrics["stopped"] else ""
+    name, moved, best = BEST[metrics["metric_for_best_model"]]
     if metrics["ended_early"]:
-        said = ", ended because the loss on held-out rows fell no further"
+        said = f", ended because the {name} on held-out rows {moved} no further"
     if metrics["kept_step"] != metrics["steps"]:
-        said += f"; kept as after update {metrics['kept_step']:,}, when that loss was lowest"
+        said += f"; kept as after update {metrics['kept_step']:,}, when that {name} was {best}"
     return said
 
 

@@ -20,7 +20,7 @@ from lora_engine.model import load_tokenizer
 from lora_engine.progress import Progress, Report
 from lora_engine.share import Share, Watch
 from lora_engine.tasks.base import Task, Words
-from lora_engine.tasks.choice import choose_task
+from lora_engine.tasks.choice import check_metric, choose_task
 from lora_engine.tasks.registry import TASKS
 
 
@@ -74,6 +74,7 @@ def prepare(config: TrainConfig, home: Path, out_dir: Path, report: Report) -> W
         load_tokenizer(model.path), min(config.max_length, most_positions(settings)), settings
     )
     name = choose_task(config.task, task_of(roles), model_task(model.path))
+    check_metric(config.metric_for_best_model, name)
     task = TASKS[name].of_run(name, config, _label_counts(library, dataset, roles))
     report(Progress(phase="preparing", message="Turning rows into tokens"))
     drawn, not_drawn = _draw(config, library, dataset, roles)

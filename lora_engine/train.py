@@ -131,6 +131,7 @@ def train(
     basis = work.fingerprint, config.to_json()
     found = load_checkpoint(checkpoint, *parts, *basis) if resume else None
     state = found or RunState()
+    metric = config.metric_for_best_model
     if found is None:
         best.unlink(missing_ok=True)  # of a run before, in the same folder
 
@@ -163,13 +164,13 @@ def train(
                 state.eval_scores.append((state.step, scores))
             tell("evaluating", "", eval_loss=loss, **scores)
             keeps = config.load_best_model_at_end and keeps_best
-            if keeps and best_of(state.eval_losses) == state.step:
+            if keeps and best_of(state.looks(metric)) == state.step:
                 save_best(best, model, state.step)
         model.train()
 
     def is_over() -> bool:
-        looks = config.early_stopping_patience
-        return state.step >= plan.total_steps or gets_no_better(state.eval_losses, looks)
+        gives_up = gets_no_better(state.looks(metric), config.early_stopping_patience)
+        return state.step >= plan.total_steps or gives_up
 
     def ask(name: str) -> Glimpse:
         count = config.sample_answers
@@ -220,7 +221,7 @@ def train(
         metrics["gradient_checkpointing"] = recomputes
         metrics["start"] = said
         metrics["card_unused"] = device == CARD and place.type == "cpu"
-        metrics |= told_end(state, plan, kept_step, over=is_over() and not stopped)
+        metrics |= told_end(state, plan, kept_step, metric, over=is_over() and not stopped)
         written = write_adapter(model, out_dir, config, profile, work, metrics)
         return TrainResult(written, metrics, stopped or patience.ran_out)
 
@@ -236,9 +237,9 @@ def train(
     if state.eval_losses and state.eval_losses[-1][0] != state.step:
         evaluate(keeps_best=False)  # the checkpoint does not know of this loss
     kept = state.step
-    lowest = best_of(state.eval_losses) if config.load_best_model_at_end else None
-    if lowest not in (None, kept) and load_best(best, model, lowest):
-        kept = lowest
+    better = best_of(state.looks(metric)) if config.load_best_model_at_end else None
+    if better not in (None, kept) and load_best(best, model, better):
+        kept = better
     scores: dict[str, Any] = measure(model, path, work, tell_measuring)
     if state.answers_before and not patience.ran_out:
         both = zip(state.answers_before, ask("after"), strict=False)  # a look may lose no run

@@ -119,11 +119,21 @@ RESULT_BEST = (
     " It was lowest ({best}) after update {step} and rose since then; fewer epochs may do better, "
     "or “Keep the best” among the advanced settings."
 )
-RESULT_KEPT = " The adapter is that of update {kept} of {steps}, when this loss was lowest."
+RESULT_KEPT = " The adapter is that of update {kept} of {steps}, when {best}."
+RESULT_KEPT_WHEN = {
+    "loss": "this loss was lowest",
+    "accuracy": "accuracy on these rows was highest",
+    "f1": "macro F1 on these rows was highest",
+}
 RESULT_ENDED = (
-    "The run ended after {steps} of {total} updates, because the loss on the held-out rows fell no "
-    "further."
+    "The run ended after {steps} of {total} updates, because {reason} on the held-out rows {moved} "
+    "no further."
 )
+RESULT_ENDED_AS = {
+    "loss": ("the loss", "fell"),
+    "accuracy": ("accuracy", "rose"),
+    "f1": ("macro F1", "rose"),
+}
 RESULT_TRAIN = (
     " On the rows it trained on, it was {first} in the first update and {last} in the last."
 )

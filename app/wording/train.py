@@ -156,13 +156,18 @@ FIELDS: dict[str, tuple[str, str]] = {
     ),
     "load_best_model_at_end": (
         "Keep the best",
-        "The adapter is kept as it was when the loss on the held-out rows was lowest, not as it is "
-        "at the end: for small data, which are soon learned by heart.",
+        "The adapter is kept as it was when it did best on the held-out rows, not as it is at the "
+        "end: for small data, which are soon learned by heart.",
     ),
     "early_stopping_patience": (
         "Stop early after",
-        "Ends the run once so many measurements (about ten a run) brought no lower loss; 3 is "
+        "Ends the run once so many measurements (about ten a run) brought nothing better; 3 is "
         "usual. Empty means never.",
+    ),
+    "metric_for_best_model": (
+        "Best by",
+        "What “Keep the best” and “Stop early after” go by: the loss, which tells small changes, "
+        "accuracy, or macro F1, to which rare labels count as much as common ones.",
     ),
     "test_dataset": (
         "Test data",
@@ -278,6 +283,7 @@ CHOICES = {
     "lora.method=freeze": "Freeze",
     "lora.method=full": "Full",
     "lora.method=galore": "GaLore",
+    "metric_for_best_model=f1": "macro F1",
     "optim=adamw": "AdamW",
     "optim=adamw_8bit": "8-bit AdamW",
     "quantization=none": "none",

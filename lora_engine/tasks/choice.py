@@ -1,6 +1,6 @@
 """Which task fits a data set and a model (no torch: the page asks, too)."""
 
-from lora_engine.config import Task
+from lora_engine.config import Metric, Task
 from lora_engine.errors import SettingsError
 
 NEEDS_DATA = {
@@ -57,6 +57,16 @@ def choose_task(wanted: Task, data_task: str, model_task: str) -> str:
             f"from; choose {_other(task)}.",
         )
     return task
+
+
+def check_metric(metric: Metric, task: str) -> None:
+    """Raise SettingsError where the best shall be kept by what a run of ``task`` does not have."""
+    if metric != "loss" and task != "classification":
+        raise SettingsError(
+            "metric_for_best_model",
+            f"Accuracy and F1 are measured of labels, so metric_for_best_model {metric} needs the "
+            f"task classification, and this run's is {task}: choose loss.",
+        )
 
 
 def _other(task: str) -> str:

@@ -50,6 +50,15 @@ def test_a_run_that_kept_its_best_or_ended_by_itself_says_so() -> None:
     assert "ended after 40 of 57 updates" in result_sentences(ended)[0]
 
 
+def test_the_measure_that_the_best_went_by_is_named() -> None:
+    by = METRICS | {"metric_for_best_model": "accuracy", "ended_early": True, "kept_step": 20}
+    said = " ".join(result_sentences(by | {"steps": 40}))
+    assert "because accuracy on the held-out rows rose no further" in said
+    assert "update 20 of 40, when accuracy on these rows was highest" in said
+    risen = {"eval_loss_best": 1.2, "eval_loss_best_step": 30, "kept_step": 57}
+    assert "Keep the best" not in " ".join(result_sentences(by | risen))
+
+
 def test_what_was_not_learned_is_told() -> None:
     assert len(result_sentences(METRICS)) == 2
     found = result_sentences({**METRICS, "rows": 90, "rows_cut": 12, "answers_not_learned": 1})

@@ -119,6 +119,13 @@ def test_what_stands_in_a_hidden_field_decides_nothing() -> None:
     }
     assert make_config(values, "m", "d", "chat") == config(lora={"method": "full"})
     assert make_config(values, "m", "d", "classification").class_weights
+    values = default_values() | {"metric_for_best_model": "f1", "lora.method": "full"}
+    keeps = values | {"load_best_model_at_end": True}
+    assert make_config(values, "m", "d", "classification").metric_for_best_model == "loss"
+    assert make_config(keeps, "m", "d", "chat").metric_for_best_model == "loss"
+    kept = make_config(keeps, "m", "d", "classification")
+    assert kept.metric_for_best_model == "f1"
+    assert form_values(kept)["metric_for_best_model"] == "f1"
     assert not applies("lora.lora_alpha", values, "")
     assert not applies(TARGETS, values, "")
     assert applies("lora.freeze_trainable_layers", values | {"lora.method": "freeze"}, "")

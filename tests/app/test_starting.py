@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.services import Services
-from app.starting import check_here, goes_on
+from app.starting import check_here, goes_on, start_training
 from app.train_form import form_values, make_config
 from lora_engine import adapter as adapter_files
 from lora_engine.config import LoraConfig, TrainConfig
@@ -13,6 +13,8 @@ from lora_engine.errors import SettingsError
 from lora_engine.inspection import profile_model
 from lora_engine.start_from import inject_and_load
 from tests import tiny
+from tests.app.conftest import make_table
+from tests.app.handlers.steps import STARTER, labelled
 from tests.engine.adapters import make
 
 
@@ -26,6 +28,22 @@ def test_training_goes_on_from_what_a_start_of_its_own_has_made(tmp_path: Path) 
     inject_and_load(model, adapter_files.read(path), lora, profile_model(tiny.llama(), "x"))
     plain = LoraConfig(r=4)
     assert goes_on(plain, tmp_path) is plain
+
+
+def test_only_a_classifiers_best_goes_by_accuracy(services: Services, tmp_path: Path) -> None:
+    chat = services.library.add(make_table(tmp_path / "numbers.csv")).dataset_id
+    moods = labelled(services, tmp_path)
+
+    def asked(dataset: str, **changes: object) -> TrainConfig:
+        settings = {"metric_for_best_model": "accuracy", "load_best_model_at_end": True}
+        return TrainConfig.parse({"base_model": STARTER, "dataset": dataset, **settings, **changes})
+
+    for config in (asked(chat), asked(moods, task="text")):
+        with pytest.raises(SettingsError, match="needs the task classification") as refusal:
+            start_training(services, config)
+        assert refusal.value.field == "metric_for_best_model"
+    assert services.store.list() == []
+    assert start_training(services, asked(moods)).config.metric_for_best_model == "accuracy"
 
 
 @pytest.mark.parametrize("method", ["lora", "freeze", "full"])

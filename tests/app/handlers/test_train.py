@@ -237,6 +237,22 @@ def test_only_the_fields_of_a_method_are_shown(
     assert changes[fields[hidden].box]["elem_classes"] == ["field", "off"]
 
 
+def test_what_the_best_goes_by_is_asked_of_a_classifier_that_keeps_one(
+    page: Page, dataset_id: str, tmp_path: Path
+) -> None:
+    box = page.train.layout.fields["metric_for_best_model"].box
+    moods = labelled(page.services, tmp_path)
+    off = {"load_best_model_at_end": False, "early_stopping_patience": None}
+    for data, changes, shown in (
+        (moods, {"load_best_model_at_end": True}, True),
+        (moods, {"early_stopping_patience": 3}, True),
+        (moods, {}, False),
+        (dataset_id, {"load_best_model_at_end": True}, False),
+    ):
+        updates = page.train.pick_method(data, STARTER, *form(page, **off | changes))
+        assert updates[box]["elem_classes"] == (["field"] if shown else ["field", "off"])
+
+
 def test_what_this_machine_lacks_is_said_at_its_field(page: Page, dataset_id: str) -> None:
     fields = page.train.layout.fields
     changes = page.train.recount(

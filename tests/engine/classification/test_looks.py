@@ -1,17 +1,21 @@
 """Accuracy and macro F1 at each look at the validation rows, and what goes by them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from lora_engine import adapter as adapter_files
 from lora_engine import scores
+from lora_engine import train as training
 from lora_engine.batches import Example
 from lora_engine.checkpoint_folder import STATE
 from lora_engine.class_loss import PaddedClasses, loss_and_scores
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.errors import SettingsError
 from lora_engine.evaluate import look
 from lora_engine.fast.packed_classes import PackedClasses, choose_classes
 from lora_engine.inspection import profile_model
@@ -20,6 +24,8 @@ from lora_engine.loss import mean_loss
 from lora_engine.progress import Progress
 from lora_engine.train import TrainResult
 from tests import tiny
+from tests.engine.classification.texts import write
+from tests.engine.runs import assert_equal
 
 Run = Callable[..., TrainResult]
 NAMES = ("eval_loss", "eval_accuracy", "eval_f1")
@@ -124,3 +130,67 @@ def test_a_checkpoint_from_before_there_were_scores_is_gone_on_from(
     looks = run("out", resume=True, epochs=3).metrics["eval_history"]
     assert [look["step"] for look in looks if "eval_f1" not in look] == [0, 1, 2, 3, 4]
     assert looks[-1]["step"] == 15
+
+
+LOOKS = (  # loss, accuracy and macro F1, before the first update and after each
+    (5.0, 0.2, 0.2), (4.0, 0.6, 0.3), (3.0, 0.8, 0.4), (2.0, 0.8, 0.5),
+    (2.5, 0.7, 0.6), (2.6, 0.8, 0.6), (2.7, 0.5, 0.5),
+)  # fmt: skip
+
+
+@pytest.fixture
+def scripted(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs of six updates whose looks find the same, whatever is learned."""
+    reports: list[Progress] = []
+
+    def find(_path: object, updates: Iterator[object]) -> tuple[float, dict[str, float]]:
+        list(updates)
+        loss, accuracy, f1 = LOOKS[reports[-1].step]
+        return loss, {"eval_accuracy": accuracy, "eval_f1": f1}
+
+    monkeypatch.setattr(training, "look", find)
+
+    def start(name: str, **changes: Any) -> TrainResult:
+        settings = {"max_steps": 6, "load_best_model_at_end": True} | changes
+        return run(name, heard=reports.append, **settings)
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("metric", "kept", "ended", "said"),
+    [
+        ("loss", 3, 5, "that loss was lowest"),
+        ("accuracy", 2, 4, "that accuracy was highest"),
+        ("f1", 4, 6, "that macro F1 was highest"),
+    ],
+)
+def test_the_best_is_kept_and_the_end_found_by_the_metric(
+    scripted: Run, tmp_path: Path, metric: str, kept: int, ended: int, said: str
+) -> None:
+    by = {"metric_for_best_model": metric, "schedule": "constant", "warmup_ratio": 0}
+    assert scripted("early", early_stopping_patience=2, **by).metrics["steps"] == ended
+    whole = scripted("whole", **by).metrics
+    assert (whole["steps"], whole["kept_step"]) == (6, kept)
+    assert whole["metric_for_best_model"] == metric
+    assert said in (tmp_path / "whole" / "adapter" / "README.md").read_text("utf-8")
+    scripted("short", **by | {"max_steps": kept})
+    best, short = (
+        adapter_files.read(tmp_path / name / "adapter").tensors for name in ("whole", "short")
+    )
+    assert_equal(best, short)
+
+
+def test_a_resumed_run_still_knows_its_best_by_accuracy(scripted: Run) -> None:
+    by = {"metric_for_best_model": "accuracy"}
+    assert scripted("out", stop_at=4, **by).stopped
+    assert scripted("out", resume=True, **by).metrics["kept_step"] == 2
+
+
+def test_without_labels_there_is_no_accuracy_to_go_by(run: Run, tmp_path: Path) -> None:
+    texts = write(tmp_path / "texts.csv", [{"text": "the light burns"}] * 4)
+    model = tiny.save_model_folder(tmp_path / "llama", tiny.llama())
+    with pytest.raises(
+        SettingsError, match="needs the task classification, and this run's is text"
+    ):
+        run(base_model=str(model), dataset=str(texts), metric_for_best_model="accuracy")
