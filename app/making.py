@@ -236,7 +236,9 @@ def bring_in(services: Services, path: Path, base_model: str, tell: Tell, name: 
         catalog.remember(config.base_model, services.home)
     with _new_zip(services) as out:
         if path.is_dir():
-            _pack([file for file in path.iterdir() if file.suffix in BROUGHT], out)
+            _pack(
+                [file for file in path.iterdir() if file.suffix in BROUGHT and file.is_file()], out
+            )
         else:
             shutil.copyfile(path, out)
         metrics = {"origin": words.ORIGIN_BROUGHT, "sentence": found["sentence"]}

@@ -26,6 +26,9 @@ from lora_engine.rouge import matches, rouge_l
 
 AT_ONCE = 16
 """Answers that are written together."""
+MOST_CHARACTERS = 20_000
+"""Of the texts that are sorted between two looks at whether to stop: some seconds, however long
+they are."""
 MOST_TOKENS = 8192
 """Of all rows of a batch together, answers included: what they keep takes memory a token."""
 ROUNDED = 4
@@ -184,7 +187,7 @@ class Writing:
 class Sorting:
     """Labels with their probability."""
 
-    window = 256  # a second or two of a small machine
+    window = 256
 
     def __init__(self, desk: Desk, head: Head) -> None:
         """Raises WorkbenchError."""
@@ -198,14 +201,17 @@ class Sorting:
         self, asked: Sequence[Asked], should_stop: Callable[[], bool]
     ) -> Iterator[list[Reply]]:
         """See ``Answerer``; texts of one length go through the model together."""
-        if should_stop():
-            return
-        found = iter(
-            self._judge.probabilities(
-                [Question(row.text, row.text_pair, a) for row in asked for a in self._adapters]
+        start = 0
+        while start < len(asked) and not should_stop():
+            end = _end_of_share(asked, start)
+            rows = asked[start:end]
+            found = iter(
+                self._judge.probabilities(
+                    [Question(row.text, row.text_pair, a) for row in rows for a in self._adapters]
+                )
             )
-        )
-        yield [self._reply(place, row, found) for place, row in enumerate(asked)]
+            yield [self._reply(start + place, row, found) for place, row in enumerate(rows)]
+            start = end
 
     def _reply(self, place: int, row: Asked, found: Iterator[list[float]]) -> Reply:
         values: list[str | float] = []
@@ -222,6 +228,16 @@ class Sorting:
         if found[0] is None:
             return None
         return found[0] | ({"base": found[1]} if len(found) > 1 else {})
+
+
+def _end_of_share(asked: Sequence[Asked], start: int) -> int:
+    """Where the rows from ``start`` on, one at least, have ``MOST_CHARACTERS``."""
+    characters = 0
+    for place in range(start, len(asked)):
+        characters += len(asked[place].text) + len(asked[place].text_pair)
+        if characters > MOST_CHARACTERS:
+            return max(place, start + 1)
+    return len(asked)
 
 
 class _TextScores:

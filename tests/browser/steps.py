@@ -20,12 +20,12 @@ def bring(page: Page, path: Path) -> None:
     expect(page.locator("#preview .sample").first).to_be_visible()
 
 
-def choose_model(page: Page, model: Path) -> None:
+def choose_model(page: Page, model: Path, architecture: str = "LlamaForCausalLM") -> None:
     """Type the path of a model folder and wait until it was looked at."""
     box = page.get_by_label("Base model", exact=True)
     box.fill(str(model))
     box.press("Enter")
-    expect(page.locator("#model-notice")).to_contain_text("LlamaForCausalLM")
+    expect(page.locator("#model-notice")).to_contain_text(architecture)
 
 
 def set_number(page: Page, label: str, value: float | str) -> None:

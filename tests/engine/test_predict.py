@@ -255,6 +255,19 @@ def test_a_stop_leaves_the_rows_that_are_done(
     assert written == [row for row in table(tmp_path / "whole.csv") if row in written]
 
 
+def test_long_texts_are_not_sorted_without_a_look_at_the_stop(
+    classifier: Path, asking: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "MOST_CHARACTERS", 10)
+    data = write(tmp_path / "t.csv", [["text"], *([text] for text in TEXTS)])
+    whole = asking(classifier, data, tmp_path / "whole.csv")
+    assert (whole.rows, whole.stopped) == (len(TEXTS), False)
+    found = asking(classifier, data, tmp_path / "some.csv", stop_after=2)
+    assert found.stopped
+    assert table(tmp_path / "some.csv") == table(tmp_path / "whole.csv")[: found.rows]
+    assert 0 < found.rows < len(TEXTS)
+
+
 def test_rows_beyond_what_the_model_can_read(asking: Asking, tmp_path: Path) -> None:
     folder = tiny.save_model_folder(tmp_path / "gpt2", tiny.gpt2(), tiny.tokenizer())
     path = make(tmp_path / "a", tiny.gpt2(), str(folder), target_modules=["c_attn"])
