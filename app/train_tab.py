@@ -165,16 +165,16 @@ class TrainTab:
         """
         if not restored or not chosen or chosen == dataset:
             return self.show.datasets(chosen)
-        updates = self.with_data(chosen, model or "", self.values(controls))
-        if not updates[self.layout.notice]:
-            del updates[self.layout.notice]  # why the model is another was not read yet
-        return updates
+        return self.with_data(chosen, model or "", self.values(controls))
 
     def with_data(self, dataset: str, model: str, values: Values) -> Updates:
-        """The whole form for a data set that a person has chosen."""
+        """The whole form for a data set that a person has chosen.
+
+        Where the model stays, so does what was said: why it is another may not be read yet.
+        """
         model, fitting, said = self._for_data(dataset, model, values)
         updates = self.show.whole(dataset, model, fitting, values)
-        return updates | {self.layout.notice: notice("info", said) if said else ""}
+        return updates | ({self.layout.notice: notice("info", said)} if said else {})
 
     def _for_data(self, dataset: str, model: str, values: Values) -> tuple[str, Values, str]:
         """The model and the settings for a data set, and a sentence where the model is another.

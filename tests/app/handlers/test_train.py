@@ -309,6 +309,8 @@ def test_a_data_set_chosen_elsewhere_is_the_one_to_train_on(
     more = services.library.add(tmp_path / "more.csv").dataset_id
     again = train.follow(True, more, moods, "all-minilm-l6-v2", *form(page))
     assert layout.notice not in again, "it stays until it is read"
+    gone = page.go_to_train(more, moods, "all-minilm-l6-v2", *form(page))
+    assert layout.notice not in gone, "nor by a press that comes before the tab has followed"
     at_once = {layout.dataset}  # only the list, which may have grown
     assert train.follow(True, moods, moods, "all-minilm-l6-v2", *form(page)).keys() == at_once
     early = train.follow(False, moods, None, STARTER, *form(page))
