@@ -1,6 +1,6 @@
 """The settings on the Train tab: which there are, and how each is drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -19,6 +19,7 @@ from lora_engine.config import (
     Quantization,
     Schedule,
 )
+from lora_engine.profile import ModelProfile
 from lora_engine.registry import STARTS, SWITCHES
 
 Section = Literal["adapter", "length", "learning", "measuring", "machine", "method", "modules"]
@@ -58,7 +59,12 @@ class Field:
     tasks: tuple[str, ...] = ()
     """The kinds of data (``Dataset.task``) that it is for; empty means all."""
     beside: tuple[str, ...] = ()
-    """Settings of which one must be on, or it does nothing; empty means that it always does."""
+    """Settings of which one must do something and be on, or it does nothing; empty means that it
+    needs none."""
+    without: str = ""
+    """A setting that takes its place where it is given."""
+    of_model: Callable[[ModelProfile], bool] | None = None
+    """Whether it does anything with a model; None means with all."""
 
     @property
     def label(self) -> str:
@@ -72,6 +78,7 @@ PAIRS = ("lora",)
 RANKED = ("lora", "galore")
 BY_ADAMW = ("lora", "freeze", "full")
 OFFERED_STARTS = tuple(setting for start in STARTS.values() for setting in start.choices)
+HELD_OUT = "validation_share"
 BEST = ("load_best_model_at_end", "early_stopping_patience")
 FIELDS = (
     Field("lora.r", "adapter", slide=Slide(0, 8, 1, powers=True), methods=RANKED),
@@ -92,9 +99,9 @@ FIELDS = (
     Field("neftune_noise_alpha", "learning", optional=True),
     Field("seed", "learning"),
     Field("validation_share", "measuring", step=0.05),
-    Field("sample_answers", "measuring", tasks=("chat",)),
-    Field("load_best_model_at_end", "measuring", "switch"),
-    Field("early_stopping_patience", "measuring", optional=True),
+    Field("sample_answers", "measuring", tasks=("chat",), beside=(HELD_OUT,)),
+    Field("load_best_model_at_end", "measuring", "switch", beside=(HELD_OUT,)),
+    Field("early_stopping_patience", "measuring", optional=True, beside=(HELD_OUT,)),
     Field(
         "metric_for_best_model",
         "measuring",
@@ -115,27 +122,43 @@ FIELDS = (
     Field("optim", "method", "choice", choices=get_args(Optim), methods=BY_ADAMW),
     Field("start_from", "method", "open", optional=True),
     Field("quantization", "method", "choice", choices=get_args(Quantization), methods=PAIRS),
-    Field("lora.init_lora_weights", "method", "choice", choices=OFFERED_STARTS, methods=PAIRS),
+    Field(
+        "lora.init_lora_weights",
+        "method",
+        "choice",
+        choices=OFFERED_STARTS,
+        methods=PAIRS,
+        without="start_from",
+    ),
     Field("lora.loraplus_lr_ratio", "method", optional=True, methods=PAIRS),
     *(Field(f"lora.{name}", "method", "switch", methods=PAIRS) for name in SWITCHES),
     Field("lora.use_rslora", "method", "switch", methods=PAIRS),
     Field(PATTERN, "modules", "pattern", optional=True, methods=PAIRS),
     Field("lora.layers_to_transform", "modules", "layers", optional=True, methods=PAIRS),
     Field("lora.modules_to_save", "modules", "names", optional=True, methods=PAIRS),
-    Field("lora.bias", "modules", "choice", choices=get_args(Bias), methods=PAIRS),
+    Field(
+        "lora.bias",
+        "modules",
+        "choice",
+        choices=get_args(Bias),
+        methods=PAIRS,
+        of_model=lambda profile: profile.has_biases,
+    ),
     Field("lora.rank_pattern", "modules", "patterns", optional=True, methods=PAIRS),
     Field("lora.alpha_pattern", "modules", "patterns", optional=True, methods=PAIRS),
 )
 """Every setting but the target modules, whose choices depend on the model."""
-DECIDING = ("lora.method", *BEST)
+DECIDING = ("lora.method", HELD_OUT, *BEST, "start_from")
 """Settings that decide which others are shown."""
 BY_NAME = {field.name: field for field in FIELDS}
 
 
-def applies(name: str, values: Mapping[str, Any], task: str) -> bool:
-    """Whether a setting does anything with the other ``values`` and such data.
+def applies(
+    name: str, values: Mapping[str, Any], task: str = "", profile: ModelProfile | None = None
+) -> bool:
+    """Whether a setting does anything with the other ``values``, such data and such a model.
 
-    ``task`` is empty where no data set is chosen.
+    ``task`` is empty where no data set is chosen, ``profile`` None where no model was looked at.
     """
     method = values.get("lora.method") or "lora"
     if name == TARGETS:
@@ -144,8 +167,12 @@ def applies(name: str, values: Mapping[str, Any], task: str) -> bool:
     if field is None:
         return True
     for_task = not field.tasks or task in field.tasks
-    is_on = not field.beside or any(values.get(other) for other in field.beside)
-    return method in field.methods and for_task and is_on
+    for_model = profile is None or field.of_model is None or field.of_model(profile)
+    is_on = not field.beside or any(
+        values.get(other) and applies(other, values, task, profile) for other in field.beside
+    )
+    has_place = not values.get(field.without)
+    return method in field.methods and for_task and for_model and is_on and has_place
 
 
 def classes(shown: bool) -> list[str]:

@@ -12,6 +12,7 @@ from app.wording import train as words
 from lora_engine.config import TrainConfig
 from lora_engine.data.nouns import Dataset
 from lora_engine.errors import SettingsError
+from lora_engine.profile import ModelProfile
 
 FEW_ROWS = 20
 FEW_UPDATES = 10
@@ -27,30 +28,36 @@ def default_values() -> Values:
     return form_values(TrainConfig(base_model="-", dataset="-")) | {TARGETS: None}
 
 
-def nested(values: Values, task: str = "") -> dict[str, Any]:
+def nested(values: Values, task: str = "", profile: ModelProfile | None = None) -> dict[str, Any]:
     """Dotted names → the nested JSON form of a TrainConfig.
 
-    Settings that do not apply to the method, or to data of this ``task``, are left out: what
-    stands in a hidden field decides nothing.
+    Settings that do nothing beside the others, with data of this ``task``, or with the model, are
+    left out: what stands in a hidden field decides nothing.
 
     Raises:
         SettingsError: a value that is needed is empty, or a text that cannot be read.
     """
     settings: dict[str, Any] = {"lora": {}}
     for name, value in values.items():
-        if not applies(name, values, task) or name == PATTERN:
+        if not applies(name, values, task, profile) or name == PATTERN:
             continue
         folder, _, last = name.rpartition(".")
         place = settings[folder] if folder else settings
         place[last] = to_setting(BY_NAME[name], value) if name in BY_NAME else value
-    if applies(PATTERN, values, task):
+    if applies(PATTERN, values, task, profile):
         pattern = to_setting(BY_NAME[PATTERN], values.get(PATTERN))
         if pattern:
             settings["lora"]["target_modules"] = pattern
     return settings
 
 
-def make_config(values: Values, base_model: str, dataset: str, task: str = "") -> TrainConfig:
+def make_config(
+    values: Values,
+    base_model: str,
+    dataset: str,
+    task: str = "",
+    profile: ModelProfile | None = None,
+) -> TrainConfig:
     """The settings of a run from the form's values.
 
     Raises:
@@ -60,8 +67,8 @@ def make_config(values: Values, base_model: str, dataset: str, task: str = "") -
         raise SettingsError("dataset", words.DATASET_NONE)
     if not base_model.strip():
         raise SettingsError("base_model", words.MODEL_NONE)
-    settings = nested(values, task) | {"base_model": base_model.strip(), "dataset": dataset}
-    return TrainConfig.parse(settings)
+    chosen = {"base_model": base_model.strip(), "dataset": dataset}
+    return TrainConfig.parse(nested(values, task, profile) | chosen)
 
 
 def read_config(text: bytes, base_model: str, dataset: str) -> TrainConfig:

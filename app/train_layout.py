@@ -95,7 +95,7 @@ class TrainLayout:
     def _draw_section(self, section: Section) -> None:
         for field in FIELDS:
             if field.section == section:
-                shown = applies(field.name, self.start_values, "")
+                shown = applies(field.name, self.start_values, "", self.first_profile)
                 self.fields[field.name] = draw(field, self.start_values[field.name], shown)
 
     def _build_counts(self) -> None:

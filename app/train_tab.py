@@ -63,7 +63,7 @@ class TrainTab:
         gr.on(
             [layout.fields[name].control.change for name in DECIDING],
             # filling the form changes them, too, and has said something
-            handler(layout.notice, clear=False)(self.pick_method),
+            handler(layout.notice, clear=False)(self.pick_deciding),
             layout.inputs,
             outputs,
             **late,
@@ -102,8 +102,9 @@ class TrainTab:
     def _config(
         self, dataset: str | None, model: str | None, controls: tuple[Any, ...]
     ) -> TrainConfig:
-        task = self.show.data_task(dataset or "")
-        return train_form.make_config(self.values(controls), model or "", dataset or "", task)
+        dataset, model = dataset or "", model or ""
+        task, profile = self.show.data_task(dataset), self.show.profile_at_hand(dataset, model)
+        return train_form.make_config(self.values(controls), model, dataset, task, profile)
 
     def recount(
         self,
@@ -193,9 +194,9 @@ class TrainTab:
                 values = values | preset_values(PRESETS[preset], profile)
         return model, values, said
 
-    def pick_method(self, dataset: str | None, _model: str | None, *controls: Any) -> Updates:
-        """Show what belongs to the chosen method, or to the best that is kept."""
-        return self.show.shown(dataset or "", self.values(controls))
+    def pick_deciding(self, dataset: str | None, model: str | None, *controls: Any) -> Updates:
+        """Show the fields that do something beside the setting that was changed."""
+        return self.show.shown(dataset or "", model or "", self.values(controls))
 
     def use_preset(self, dataset: str | None, model: str | None, event: gr.EventData) -> Updates:
         """Fill the form from the preset whose card was pressed."""

@@ -54,7 +54,7 @@ class TrainUpdates:
             profile = seen.profile if seen else None
             updates[layout.presets] = presets_html(matching_preset(values, profile))
             task = seen.data_task if seen else ""
-            config = train_form.make_config(values, model or "-", dataset or "-", task)
+            config = train_form.make_config(values, model or "-", dataset or "-", task, profile)
             if profile is not None:
                 counts = count_parameters(profile, config.lora)
                 here = machine()
@@ -71,11 +71,11 @@ class TrainUpdates:
             return blank | updates | (self.refusal(error) if told else self.problem(error))
         return updates | {layout.estimate: self._estimate(config, dataset)}
 
-    def shown(self, dataset: str, values: Values) -> Updates:
-        """Show the fields that apply to the other settings and the data, hide the others."""
-        task = self.data_task(dataset)
+    def shown(self, dataset: str, model: str, values: Values) -> Updates:
+        """Show the fields that do something with the other settings, the data and the model."""
+        task, profile = self.data_task(dataset), self.profile_at_hand(dataset, model)
         return {
-            drawn.box: gr.update(elem_classes=classes(applies(name, values, task)))
+            drawn.box: gr.update(elem_classes=classes(applies(name, values, task, profile)))
             for name, drawn in self.layout.fields.items()
         }
 
@@ -142,7 +142,7 @@ class TrainUpdates:
             **self.datasets(dataset, chosen_before.get("dataset") != dataset),
             **self.models(model, chosen_before.get("base_model") != model),
             **self.fields(new),
-            **self.shown(dataset, values),
+            **self.shown(dataset, model, values),
             self.layout.fields[TARGETS].control: _choice(choices, TARGETS, new),
             self.layout.model_notice: muted(counts_view.model_sentence(profile)),
             **self.live(dataset, model, values),

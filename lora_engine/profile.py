@@ -93,6 +93,11 @@ class ModelProfile(BaseModel):
         return sum(tensor.size for tensor in self.tensors)
 
     @cached_property
+    def has_biases(self) -> bool:
+        """Whether ``bias="all"`` would train anything."""
+        return any(is_bias(tensor.name) for tensor in self.tensors)
+
+    @cached_property
     def linear_names(self) -> tuple[str, ...]:
         """The names that ``all-linear`` stands for."""
         found = (g.name for g in self.groups if g.kind in LINEAR_KINDS and not g.is_head)

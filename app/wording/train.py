@@ -74,8 +74,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "lora.target_modules": (TARGETS, TARGETS_HELP),
     "lora.bias": (
         "Bias",
-        "Whether bias vectors are trained too. Leave it at none unless you know why: models "
-        "without bias vectors gain nothing.",
+        "Whether the model's bias vectors are trained too. Leave it at none unless you know why.",
     ),
     "learning_rate": (
         "Learning rate",

@@ -126,9 +126,25 @@ def test_what_stands_in_a_hidden_field_decides_nothing() -> None:
     kept = make_config(keeps, "m", "d", "classification")
     assert kept.metric_for_best_model == "f1"
     assert form_values(kept)["metric_for_best_model"] == "f1"
-    assert not applies("lora.lora_alpha", values, "")
-    assert not applies(TARGETS, values, "")
-    assert applies("lora.freeze_trainable_layers", values | {"lora.method": "freeze"}, "")
+    assert not applies("lora.lora_alpha", values)
+    assert not applies(TARGETS, values)
+    assert applies("lora.freeze_trainable_layers", values | {"lora.method": "freeze"})
+
+
+def test_what_the_other_settings_leave_nothing_to_do_decides_nothing() -> None:
+    values = default_values() | {
+        "validation_share": 0,
+        "load_best_model_at_end": True,
+        "early_stopping_patience": 2,
+        "metric_for_best_model": "f1",
+        "lora.bias": "all",
+        "start_from": "an adapter",
+        "lora.init_lora_weights": "pissa",
+    }
+    made = make_config(values, "m", "d", "classification", PROFILE)
+    assert made == config(validation_share=0, start_from="an adapter")
+    with_biases = shipped_profile("all-minilm-l6-v2")
+    assert make_config(values, "m", "d", "classification", with_biases).lora.bias == "all"
 
 
 @pytest.mark.parametrize(

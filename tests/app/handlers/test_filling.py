@@ -84,7 +84,7 @@ def test_what_was_said_of_a_filled_form_stays_where_the_method_is_another(
     page: Page, dataset_id: str
 ) -> None:
     layout = page.train.layout
-    [event] = events(page, layout.fields["lora.method"].control, "change", "pick_method")
+    [event] = events(page, layout.fields["lora.method"].control, "change", "pick_deciding")
     changed = event.fn(dataset_id, STARTER, *form(page, **{"lora.method": "full"}))
     assert layout.notice not in changed
 

@@ -12,11 +12,13 @@ from app.main import Page
 from app.presets import PRESETS, matching_preset, preset_values
 from app.services import Services
 from app.starting import start_training
+from app.train_form import Values
 from jobs.store import JobStatus
 from lora_engine.config import TrainConfig
 from lora_engine.errors import SettingsError
 from tests import tiny
 from tests.app.handlers.steps import STARTER, click, form, labelled
+from tests.conftest import ENCODER
 
 
 def test_counts_follow_the_form(page: Page, dataset_id: str) -> None:
@@ -232,7 +234,7 @@ def test_only_the_fields_of_a_method_are_shown(
     page: Page, dataset_id: str, method: str, shown: str, hidden: str
 ) -> None:
     fields = page.train.layout.fields
-    changes = page.train.pick_method(dataset_id, STARTER, *form(page, **{"lora.method": method}))
+    changes = page.train.pick_deciding(dataset_id, STARTER, *form(page, **{"lora.method": method}))
     assert changes[fields[shown].box]["elem_classes"] == ["field"]
     assert changes[fields[hidden].box]["elem_classes"] == ["field", "off"]
 
@@ -249,8 +251,32 @@ def test_what_the_best_goes_by_is_asked_of_a_classifier_that_keeps_one(
         (moods, {}, False),
         (dataset_id, {"load_best_model_at_end": True}, False),
     ):
-        updates = page.train.pick_method(data, STARTER, *form(page, **off | changes))
+        updates = page.train.pick_deciding(data, STARTER, *form(page, **off | changes))
         assert updates[box]["elem_classes"] == (["field"] if shown else ["field", "off"])
+
+
+HELD_OUT_ONLY = ("sample_answers", "load_best_model_at_end", "early_stopping_patience")
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "hidden"),
+    [
+        (STARTER, {}, {"lora.bias"}),
+        (ENCODER, {}, {"sample_answers"}),
+        (STARTER, {"validation_share": 0}, {"lora.bias", *HELD_OUT_ONLY}),
+        (STARTER, {"start_from": "an adapter"}, {"lora.bias", "lora.init_lora_weights"}),
+    ],
+)
+def test_what_does_nothing_is_hidden(
+    page: Page, dataset_id: str, tmp_path: Path, model: str, changes: Values, hidden: set[str]
+) -> None:
+    """SmolLM2 has no bias vectors, MiniLM has; a classifier answers no questions."""
+    layout = page.train.layout
+    data = dataset_id if model == STARTER else labelled(page.services, tmp_path)
+    updates = page.train.pick_deciding(data, model, *form(page, **changes))
+    asked = {"lora.bias", "lora.init_lora_weights", *HELD_OUT_ONLY}
+    off = {n for n in asked if "off" in updates[layout.fields[n].box]["elem_classes"]}
+    assert off == hidden
 
 
 def test_what_this_machine_lacks_is_said_at_its_field(page: Page, dataset_id: str) -> None:
