@@ -4,17 +4,22 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from app import making
+from app.bringing import bring_in
 from app.guard import HIDDEN, Updates, handler
-from app.html import notice, text
+from app.html import help_text, notice, text
 from app.long_work import told
+from app.making import Tell
 from app.memory import Memory
 from app.pieces import piece
 from app.services import Services
 from app.uploads import discard
 from app.wording import after as words
+from jobs.job import Job
 from lora_engine.errors import AdapterError, SettingsError
 from lora_engine.paths import existing
+from lora_engine.registry import QUANTIZATIONS
+
+BITS = [*words.BRING_BITS_CHOICES, *((said, kind) for kind, said in QUANTIZATIONS.items())]
 
 
 class BringPanel:
@@ -28,20 +33,22 @@ class BringPanel:
             self.file = gr.UploadButton(words.BRING_FILE, size="sm", file_types=[".zip"])
             self.path = gr.Textbox("", label=words.BRING_PATH, max_lines=1, elem_id="bring-path")
             self.base = gr.Textbox("", label=words.BRING_BASE, max_lines=1, elem_id="bring-base")
+            self.bits = gr.Dropdown(BITS, value="", label=words.BRING_BITS, elem_id="bring-bits")
+            piece(help_text(words.BRING_BITS_HELP))
             self.add = gr.Button(words.BRING, size="sm", elem_id="bring")
             self.notice = piece(elem_classes="place", elem_id="bring-notice")
         self.brought = gr.State(0)
         """The run that the message is about."""
         outputs = [self.run, self.notice, self.path, self.brought]
         guard = handler(self.notice)
-        self.file.upload(guard(self.bring), [self.file, self.base], outputs, **HIDDEN)
-        self.add.click(guard(self.bring), [self.path, self.base], outputs, **HIDDEN)
+        self.file.upload(guard(self.bring), [self.file, self.base, self.bits], outputs, **HIDDEN)
+        self.add.click(guard(self.bring), [self.path, self.base, self.bits], outputs, **HIDDEN)
         self.run.change(
             handler(self.notice, clear=False)(self.follow),
             [self.run, self.brought], outputs, queue=False, **HIDDEN,
         )  # fmt: skip
 
-    def bring(self, path: str | None, base: str | None) -> Iterator[Updates]:
+    def bring(self, path: str | None, base: str | None, bits: str | None) -> Iterator[Updates]:
         """Check it and put it into the list."""
         if not (path or "").strip():
             raise SettingsError("path", words.BRING_NOTHING)
@@ -49,10 +56,12 @@ class BringPanel:
         file = existing(said)
         if file is None:
             raise AdapterError(words.BRING_NONE.format(path=said))
-        name = base or ""
-        for step in told(
-            self.notice, lambda tell: making.bring_in(self.services, file, name, tell)
-        ):
+        model, held = base or "", bits or ""
+
+        def work(tell: Tell) -> Job:
+            return bring_in(self.services, file, model, tell, quantization=held)
+
+        for step in told(self.notice, work):
             if isinstance(step, dict):
                 yield step
             else:

@@ -1,4 +1,4 @@
-"""What can be done with finished adapters: ranks, shrinking, adding up, exports, bringing one in.
+"""What can be done with finished adapters: ranks, shrinking, adding up, exports.
 
 Each takes progress sentences from a child process of the engine; the page and the programs' door
 both come here.
@@ -17,10 +17,9 @@ from app.services import Services
 from app.wording import after as words
 from jobs import tools
 from jobs.job import Job
-from lora_engine import catalog
 from lora_engine.adapter_config import read_settings
 from lora_engine.config import TrainConfig
-from lora_engine.errors import AdapterError, SettingsError
+from lora_engine.errors import SettingsError
 from lora_engine.profile import ModelProfile
 
 Tell = Callable[[str], None]
@@ -30,8 +29,6 @@ EXPORTS = {"gguf": "gguf.zip", "merged": "merged"}
 """Form → the name of its file or folder in the run's."""
 FORMATS = tuple(EXPORTS)
 EXPORTING = ".export-"
-BROUGHT = (".safetensors", ".json", ".md", ".jinja", ".model", ".txt", ".png")
-"""What is taken along from the folder of an adapter made elsewhere: no pickles of a trainer."""
 """How the folders begin in which an export is made."""
 BYTES = {"float16": 2, "bfloat16": 2}
 """Of one number; other formats have 4."""
@@ -72,7 +69,7 @@ def shrink(services: Services, job: Job, r: int, tell: Tell) -> tuple[Job, Json]
         form = words.SHRINK_RANKS if most > 1 else words.SHRINK_RANK_1
         raise SettingsError("r", form.format(r=most, most=most - 1))
     arguments = ["shrink", f"--adapter={adapter}", f"--r={r}"]
-    with _new_zip(services) as out:
+    with new_zip(services) as out:
         found = run_tool(services, [job], [*arguments, f"--out={out}"], tell)
         origin = words.ORIGIN_SHRUNK.format(job=job.id, r=r)
         metrics = {**_kept(job), "origin": origin, "sentence": found["sentence"]}
@@ -98,7 +95,7 @@ def combine(
     arguments += ["--weights", *(f"{weight:.12f}" for weight in weights), f"--method={method}"]
     if form.get("r") is not None:
         arguments.append(f"--r={int(form['r'])}")
-    with _new_zip(services) as out:
+    with new_zip(services) as out:
         found = run_tool(services, jobs, [*arguments, f"--out={out}"], tell)
         found["sentence"] = _sum_sentence(jobs, weights, found)
         numbers = ", ".join(str(job.id) for job in jobs)
@@ -195,7 +192,7 @@ def export(services: Services, job: Job, form: str, tell: Tell) -> tuple[Path, J
         arguments.append(f"--base-model={job.config.base_model}")
         found = run_tool(services, [job], arguments, tell)
         if form == "gguf":
-            _pack([Path(found["file"]), Path(found["modelfile"])], out)
+            pack([Path(found["file"]), Path(found["modelfile"])], out)
         else:
             if out.exists():
                 out.rename(made.with_name("before"))  # it goes with the folder of the unfinished
@@ -215,39 +212,7 @@ def merged_bytes(profile: ModelProfile) -> int:
     return sum(tensor.size * BYTES.get(tensor.dtype, 4) for tensor in profile.tensors)
 
 
-def bring_in(services: Services, path: Path, base_model: str, tell: Tell, name: str = "") -> Job:
-    """Check an adapter made elsewhere against its base model and keep it with the runs.
-
-    Raises:
-        AdapterError: it is no adapter; ToolError: it does not fit, with every wrong tensor named;
-            SettingsError: it says of its base what cannot be.
-    """
-    if not path.exists():
-        raise AdapterError(words.BRING_NONE.format(path=path))
-    arguments = ["check", f"--adapter={path}"]
-    arguments += [f"--base-model={base_model.strip()}"] if base_model.strip() else []
-    found = run_tool(services, [], arguments, tell)
-    labels = {"text": "text", "label": "label"} if found["task"] == "classification" else None
-    config = TrainConfig.parse({
-        "base_model": found["base_model"], "dataset": words.ELSEWHERE, "task": found["task"],
-        "roles": labels, "lora": found["lora"], "quantization": read_settings(path).quantization,
-    })  # fmt: skip
-    if not catalog.is_starter(config.base_model):
-        catalog.remember(config.base_model, services.home)
-    with _new_zip(services) as out:
-        if path.is_dir():
-            _pack(
-                [file for file in path.iterdir() if file.suffix in BROUGHT and file.is_file()], out
-            )
-        else:
-            shutil.copyfile(path, out)
-        metrics = {"origin": words.ORIGIN_BROUGHT, "sentence": found["sentence"]}
-        if found["labels"]:
-            metrics["labels"] = found["labels"]
-        return services.store.add_made(config, name or path.stem, out, metrics)
-
-
-class _new_zip:  # noqa: N801 (a context manager)
+class new_zip:  # noqa: N801 (a context manager)
     """The path of a zip to be made, in a folder that is gone afterwards."""
 
     def __init__(self, services: Services) -> None:
@@ -265,7 +230,8 @@ def _kept(job: Job) -> Json:
     return {key: value for key, value in (job.metrics or {}).items() if key in ("labels", "task")}
 
 
-def _pack(files: Sequence[Path], out: Path) -> None:
+def pack(files: Sequence[Path], out: Path) -> None:
+    """Put files into a zip, by their names alone."""
     unfinished = out.with_suffix(".part")
     with zipfile.ZipFile(unfinished, "w") as archive:
         for file in files:

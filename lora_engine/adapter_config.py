@@ -18,7 +18,8 @@ CHANGED = "changed_weights.safetensors"
 TRAINING = "train_config.json"
 COMBINED = "combined.json"
 TASK = "task.json"
-"""Says what PEFT's files do not: the labels of a classifier, or that plain text was learned."""
+"""Says what PEFT's files do not: the labels of a classifier, that plain text was learned, or, of an
+adapter made elsewhere, how its base was held."""
 TASK_TYPES = {"chat": "CAUSAL_LM", "classification": "SEQ_CLS", "seq2seq": "SEQ_2_SEQ_LM"}
 UNKNOWN_HERE = (
     "lora_bias",
@@ -56,7 +57,8 @@ class AdapterSettings:
     peft: dict[str, Any] | None
     """``adapter_config.json`` as it lies there; None where weights were trained in place."""
     about: dict[str, Any] = field(default_factory=dict)
-    """``task.json``: ``task``, and of a classifier ``labels``; empty where there is none."""
+    """``task.json``: ``task``, of a classifier ``labels``, and ``quantization`` where a person has
+    said it; empty where there is none."""
 
     @property
     def task(self) -> str:
@@ -75,7 +77,8 @@ class AdapterSettings:
     @property
     def quantization(self) -> Quantization:
         """How its base was held in training; ``none`` where the adapter does not say."""
-        return str((self.training or {}).get("quantization") or "none")
+        said = self.about.get("quantization") or (self.training or {}).get("quantization")
+        return str(said or "none")
 
     @property
     def weights(self) -> str:

@@ -93,7 +93,8 @@ def combine(
         kept += float(exact.singular_values().square().sum())
         lost += float(joined([(1.0, exact), (-1.0, pair)]).singular_values().square().sum())
     report = _report(parts, method, rank, len(names), 1 - lost / kept if kept else 1.0)
-    beside = {COMBINED: _made(parts, method), TASK: parts[0].adapter.settings.about}
+    about = {k: v for k, v in parts[0].adapter.settings.about.items() if k != "quantization"}
+    beside = {COMBINED: _made(parts, method), TASK: about}
     derived.write(out, tensors, _config(parts, names, rank), beside)
     return report
 

@@ -64,7 +64,8 @@ def _add_those_with_files(doors: Endpoints) -> None:
         api_name="predict", **TOOLS,
     )  # fmt: skip
     path, base_model = gr.Textbox("", label="path"), gr.Textbox("", label="base_model")
+    quantization = gr.Textbox("", label="quantization")
     gr.Button().click(
-        endpoint(doors.bring_adapter), [file, path, base_model, name], gr.JSON(label="run"),
-        api_name="bring_adapter", **TOOLS,
+        endpoint(doors.bring_adapter), [file, path, base_model, name, quantization],
+        gr.JSON(label="run"), api_name="bring_adapter", **TOOLS,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Annotated
 from gradio import FileData
 from pydantic import Field
 
-from app import making
+from app import bringing, making
 from app.endpoints.arguments import Door, Json, job_numbers, text, whole_number
 from app.uploads import discard, sendable_copy
 from app.wording import after as words
@@ -68,21 +68,28 @@ class AfterEndpoints(Door):
         return made | {"file": FileData(path=copy, orig_name=Path(copy).name).model_dump()}
 
     def bring_adapter(
-        self, file: str | None = None, path: str = "", base_model: str = "", name: str = ""
+        self,
+        file: str | None = None,
+        path: str = "",
+        base_model: str = "",
+        name: str = "",
+        quantization: str = "",
     ) -> Json:
         """Check an adapter made elsewhere against its base model and keep it with the runs.
 
         It is a zip (``file``), or a folder or zip on the server (``path``). Without
-        ``base_model`` it is for the one that it names.
+        ``base_model`` it is for the one that it names. ``quantization`` is how its base was held in
+        training (none, nf4 or int8); empty means what the adapter says.
         """
         said, base, called = text(path, "path"), text(base_model, "base_model"), text(name, "name")
+        held = text(quantization, "quantization").strip()
         if bool(file) == bool(said.strip()):
             raise SettingsError("path", words.BRING_ONE if file else words.BRING_NOTHING)
         where = existing(file or said.strip())
         if where is None:
             raise AdapterError(words.BRING_NONE.format(path=said))
         try:
-            job = making.bring_in(self.services, where, base, _silent, called.strip())
+            job = bringing.bring_in(self.services, where, base, _silent, called.strip(), held)
         finally:
             if file:
                 discard(file)

@@ -90,6 +90,12 @@ BRING_HINT = (
 BRING_FILE = "Choose a zip"
 BRING_PATH = "Or the path of a folder or zip"
 BRING_BASE = "Base model (empty: the one it names)"
+BRING_BITS = "Base model held in"
+BRING_BITS_CHOICES = (("what the adapter says", ""), ("16 or 32 bits", "none"))
+BRING_BITS_HELP = (
+    "How the base model was held while the adapter was trained, which PEFT's files do not say: "
+    "choose 4 bits (NF4) for a QLoRA adapter."
+)
 BRING = "Check and add"
 BRING_NONE = "There is no adapter at {path}."
 BRING_NOTHING = "Choose a zip or type a path first."

@@ -44,7 +44,7 @@ ENDPOINTS = {
     "/shrink_adapter": ["job_id", "r"],
     "/combine_adapters": ["job_ids", "weights", "method", "r"],
     "/export_adapter": ["job_id", "format"],
-    "/bring_adapter": ["file", "path", "base_model", "name"],
+    "/bring_adapter": ["file", "path", "base_model", "name", "quantization"],
 }
 OF_ONE_JOB: list[tuple[Any, ...]] = [
     *(("/job",), ("/download_adapter",), ("/cancel_job",), ("/resume_job",), ("/delete_job",)),

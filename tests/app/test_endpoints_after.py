@@ -162,6 +162,7 @@ def test_what_is_no_adapter_is_not_brought(
         ({"path": "a" * 300}, "no adapter at"),
         ({"path": "a\0b"}, "null character"),
         ({"path": str(tmp_path)}, "adapter_config.json"),
+        ({"path": str(folders[0]), "quantization": "3 bits"}, "'nf4' or 'int8'"),
         ({"file": handle_file(table)}, "numbers.csv"),
     ):
         with pytest.raises(AppError, match=said):
@@ -178,7 +179,7 @@ def test_a_file_that_was_not_uploaded_is_not_taken(
     runs = len(call(client, "/list_jobs"))
     given = {"path": zipped, "meta": {"_type": "gradio.FileData"}}
     door = f"{address}/gradio_api/call/bring_adapter"
-    body = json.dumps({"data": [given, "", "", ""]}).encode()
+    body = json.dumps({"data": [given, "", "", "", ""]}).encode()
     asked = urllib.request.Request(door, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(asked) as answer:
         event_id = json.load(answer)["event_id"]

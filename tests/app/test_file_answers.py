@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app import file_answers, keeping, making
+from app import bringing, file_answers, keeping
 from app.answers_view import answers_html
 from app.downloads import answers_route
 from app.file_answers import FileOptions, answer_file, latest
@@ -39,7 +39,7 @@ def job(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Job:
     folder = tmp_path_factory.mktemp("adapter")
     base = tiny.save_model_folder(folder / "model")
     adapter = make(folder / "a", tiny.llama(), str(base))
-    return making.bring_in(services, adapter, "", quiet, name="House style")
+    return bringing.bring_in(services, adapter, "", quiet, name="House style")
 
 
 def test_the_last_file_of_answers_stays_with_the_run(

@@ -11,12 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from app import making
+from app import bringing, making
 from app.after_view import ranks_html
 from app.services import Services
 from jobs import tools
 from jobs.job import Job, JobStatus
 from jobs.tools import ToolError
+from lora_engine.adapter_config import read_settings
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.errors import AdapterError, SettingsError
 from tests import tiny
@@ -43,7 +44,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def brought(services: Services, base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
     folder = tmp_path_factory.mktemp("adapters")
     return [
-        making.bring_in(
+        bringing.bring_in(
             services, make(folder / f"a{seed}", tiny.llama(), str(base), seed=seed), "", quiet
         )
         for seed in (1, 2)
@@ -74,11 +75,11 @@ def test_every_tensor_that_does_not_fit_is_named(
     del tensors[missing]
     save_file(tensors, file)
     with pytest.raises(ToolError) as refused:
-        making.bring_in(services, wrong, "", quiet)
+        bringing.bring_in(services, wrong, "", quiet)
     for name in (names[0], missing):
         assert name.removeprefix("base_model.model.") in str(refused.value)
     with pytest.raises(AdapterError, match="no adapter at"):
-        making.bring_in(services, tmp_path / "nowhere", "", quiet)
+        bringing.bring_in(services, tmp_path / "nowhere", "", quiet)
 
 
 def test_a_trainers_folder_is_brought_without_its_pickles(
@@ -87,12 +88,35 @@ def test_a_trainers_folder_is_brought_without_its_pickles(
     folder = make(tmp_path / "checkpoint-9", tiny.llama(), str(base))
     for name in ("optimizer.pt", "training_args.bin", "rng_state.pth", "README.md"):
         (folder / name).write_bytes(b"x")
-    job = making.bring_in(services, folder, "", quiet)
+    job = bringing.bring_in(services, folder, "", quiet)
     path = services.store.adapter_zip(job.id)
     assert path is not None
     with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist())
     assert names == {"adapter_config.json", "adapter_model.safetensors", "README.md"}
+
+
+def test_how_the_base_was_held_can_be_said(services: Services, base: Path, tmp_path: Path) -> None:
+    """PEFT's files do not say it; what is said stays in the zip, also in one that is sent on."""
+    folder = make(tmp_path / "qlora", tiny.llama(), str(base))
+    zipped = Path(shutil.make_archive(str(tmp_path / "inside"), "zip", tmp_path, "qlora"))
+    for path in (folder, zipped):
+        assert read_settings(path).quantization == "none"
+        job = bringing.bring_in(services, path, "", quiet, quantization="nf4")
+        assert job.config.quantization == "nf4"
+        kept = services.store.adapter_zip(job.id)
+        assert kept is not None
+        assert read_settings(kept).quantization == "nf4"
+        again = bringing.bring_in(services, kept, "", quiet)
+        assert again.config.quantization == "nf4"
+        other = bringing.bring_in(services, kept, "", quiet, quantization="none")
+        assert other.config.quantization == "none"
+    mixed, _ = making.combine(services, [job, other], [1.0, 1.0], {}, quiet)
+    assert services.store.get(mixed.id).config.quantization == "none"
+    runs = len(services.store.list())
+    with pytest.raises(SettingsError, match="quantization must be 'none', 'nf4' or 'int8'"):
+        bringing.bring_in(services, folder, "", quiet, quantization="3 bits")
+    assert len(services.store.list()) == runs
 
 
 def test_ranks_are_measured_and_drawn(services: Services, brought: list[Job]) -> None:
@@ -196,7 +220,7 @@ def test_runs_know_in_how_few_bits_their_base_was(base: Path, tmp_path: Path) ->
         path = make(tmp_path / str(seed), tiny.llama(), str(base), seed=seed)
         said = {"base_model": str(base), "quantization": kind}
         (path / "train_config.json").write_text(json.dumps(said))
-        jobs.append(making.bring_in(services, path, "", quiet))
+        jobs.append(bringing.bring_in(services, path, "", quiet))
     assert [job.config.quantization for job in jobs] == ["nf4", "nf4", "none"]
     for others, held in (([jobs[1]], "nf4"), ([jobs[2]], "none")):
         made, _ = making.combine(services, [jobs[0], *others], [1.0, 1.0], {}, quiet)

@@ -15,8 +15,10 @@ from app.wording.common import NO_NUMBER, UNEXPECTED
 from lora_engine import checkpoint_folder
 from lora_engine.config import TrainConfig
 from lora_engine.progress import Progress
+from tests import tiny
 from tests.app.conftest import make_table
 from tests.app.handlers.steps import STARTER, finished
+from tests.engine.adapters import make
 
 
 def test_polling_sends_nothing_while_nothing_changes(
@@ -240,3 +242,12 @@ def test_what_was_brought_is_told_until_another_run_is_chosen(page: Page) -> Non
     bring = page.runs.bring
     assert bring.follow(7, 7) == {bring.notice: gr.skip()}
     assert bring.follow(8, 7) == {bring.notice: ""}
+
+
+def test_how_a_brought_adapters_base_was_held_is_chosen(page: Page, tmp_path: Path) -> None:
+    base = tiny.save_model_folder(tmp_path / "model", tiny.llama())
+    adapter = make(tmp_path / "qlora", tiny.llama(), str(base))
+    bring = page.runs.bring
+    *_, said = bring.bring(str(adapter), "", "nf4")
+    assert "in the list" in said[bring.notice]
+    assert page.services.store.get(said[bring.run]).config.quantization == "nf4"
