@@ -11,9 +11,9 @@ from app.services import Services
 from app.wording import playground as words
 from jobs.generation import GenerationError
 from jobs.job import Job
-from lora_engine.config import Settings
 from lora_engine.data.nouns import Turn
 from lora_engine.errors import AdapterError
+from lora_engine.settings import Settings
 
 MOST_ADAPTERS = 4
 """Adapters that can be compared with the base at once."""

@@ -19,7 +19,7 @@ from app.comparing import adapter_of
 from app.making import Json, Tell
 from app.services import Services
 from jobs.job import Job
-from lora_engine.config import Settings
+from lora_engine.settings import Settings
 
 FOLDER = "answers"
 REPORT = "report.json"

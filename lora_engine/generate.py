@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from lora_engine.adapter import Adapter
-from lora_engine.config import Quantization, Settings
+from lora_engine.config import Quantization
 from lora_engine.data.chat import ChatFormat, Message
 from lora_engine.data.classes import Reader
 from lora_engine.data.encode import prompt_ids
@@ -31,6 +31,7 @@ from lora_engine.fast.packed_weights import pack
 from lora_engine.inspection import model_task
 from lora_engine.lora.switch import Switchboard
 from lora_engine.model import dtype_for_answers, load_base, load_tokenizer
+from lora_engine.settings import Settings
 from lora_engine.steps import Steps, steps_of
 
 DIVERGENCE_TOKENS = 32

@@ -11,9 +11,10 @@ from app.endpoints.arguments import Door, Json, job_numbers, text, whole_number
 from app.uploads import discard, sendable_copy
 from app.wording import after as words
 from jobs.job import Job
-from lora_engine.config import MOST_RANK, Settings
+from lora_engine.config import MOST_RANK
 from lora_engine.errors import AdapterError, SettingsError
 from lora_engine.paths import existing
+from lora_engine.settings import Settings
 
 
 class Sum(Settings):

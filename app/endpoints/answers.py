@@ -18,9 +18,9 @@ from app.file_answers import FileOptions, answer_file
 from app.uploads import sendable_copy
 from app.wording import playground as words
 from jobs.job import Job
-from lora_engine.config import Settings
 from lora_engine.data.nouns import Turn
 from lora_engine.errors import AdapterError, DataError, SettingsError
+from lora_engine.settings import Settings
 
 
 class EarlierTurn(Settings):
