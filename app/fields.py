@@ -8,7 +8,8 @@ import gradio as gr
 
 from app.html import help_text
 from app.pieces import piece
-from app.wording import train as words
+from app.wording import fields as words
+from app.wording.train import NONE
 from lora_engine.config import (
     Bias,
     Checkpointing,
@@ -198,9 +199,7 @@ def draw(field: Field, value: Any, shown: bool = True) -> Drawn:
             choices = [(words.CHOICES.get(f"{field.name}={c}", c), c) for c in field.choices]
             control: Any = gr.Dropdown(choices, value=value, **common)
         elif field.kind == "open":
-            control = gr.Dropdown(
-                [(words.NONE, "")], value=value, allow_custom_value=True, **common
-            )
+            control = gr.Dropdown([(NONE, "")], value=value, allow_custom_value=True, **common)
         elif field.kind == "switch":
             control = gr.Checkbox(value=value, **common)
         elif field.kind in TEXTS:

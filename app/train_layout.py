@@ -11,6 +11,7 @@ from app.pieces import piece
 from app.presets import DEFAULT_PRESET
 from app.presets_view import presets_html
 from app.train_form import default_values
+from app.wording import fields as field_words
 from app.wording import train as words
 from lora_engine.starters import STARTERS, shipped_profile
 
@@ -72,7 +73,7 @@ class TrainLayout:
                 modules = gr.CheckboxGroup(
                     module_choices(self.first_profile),
                     value=list(self.first_profile.default_targets),
-                    label=words.TARGETS,
+                    label=field_words.FIELDS[TARGETS][0],
                     elem_id=element_id(TARGETS),
                 )
                 with gr.Row(elem_classes="actions"):
@@ -86,7 +87,7 @@ class TrainLayout:
             words.ADVANCED, open=False, elem_classes="wb-panel", elem_id="advanced"
         ) as self.advanced:
             for section in get_args(Section)[1:]:
-                title, hint = words.SECTIONS[section]
+                title, hint = field_words.SECTIONS[section]
                 with gr.Column(elem_classes="section", elem_id=f"section-{section}"):
                     piece(heading(title, hint))
                     with gr.Row(elem_classes="fields"):

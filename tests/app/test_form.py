@@ -20,6 +20,7 @@ from app.train_form import (
     pieces,
     read_config,
 )
+from app.wording import fields as field_words
 from app.wording import train as words
 from lora_engine import registry
 from lora_engine.config import LoraConfig, TrainConfig
@@ -42,8 +43,8 @@ def test_every_setting_of_a_run_is_on_the_form() -> None:
 
 
 def test_every_field_has_a_label_and_a_sentence() -> None:
-    assert set(words.FIELDS) == {field.name for field in FIELDS} | {TARGETS}
-    for label, help_sentence in words.FIELDS.values():
+    assert set(field_words.FIELDS) == {field.name for field in FIELDS} | {TARGETS}
+    for label, help_sentence in field_words.FIELDS.values():
         assert label
         assert help_sentence.endswith(".")
 

@@ -145,7 +145,7 @@ registry.VARIANTS["doubling"] = registry.Variant("Doubling", "Helps with nothing
 registry.SWITCHES["use_doubling"] = registry.VARIANTS["doubling"]
 registry.STARTS["ones"] = registry.Start({"ones": "All ones"})
 from app.fields import BY_NAME
-from app.wording.train import CHOICES, FIELDS
+from app.wording.fields import CHOICES, FIELDS
 from lora_engine.__main__ import main
 from lora_engine.config import LoraConfig
 from lora_engine.errors import SettingsError
