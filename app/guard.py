@@ -19,8 +19,16 @@ T = TypeVar("T")
 Updates = dict[Any, Any]
 """Component → its new value or ``gr.update``; components left out stay as they are."""
 
-HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-"""Keyword arguments of events that belong to the page and are no endpoint."""
+HIDDEN: dict[str, Any] = {
+    "api_visibility": "private",
+    "show_progress": "hidden",
+    "show_progress_on": [],
+}
+"""Keyword arguments of events that belong to the page and are no endpoint.
+
+Without the last, hidden progress is still told to every component that any event may change, twice
+an event, which kept the browser busy for a second at each change of a setting.
+"""
 
 
 def sentence_of(error: Exception) -> str:

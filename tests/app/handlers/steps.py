@@ -21,13 +21,18 @@ def click(**data: Any) -> gr.EventData:
     return gr.EventData(None, data)
 
 
-def events(page: Page, control: Any, event: str, name: str = "") -> list[Any]:
-    """The page's events of one kind at a control, those of one handler where it is named."""
-    blocks = page.tabs
+def all_events(page: Page) -> list[Any]:
+    """Every event of the page and of its endpoints."""
+    blocks: Any = page.tabs
     while blocks.parent is not None:
         blocks = blocks.parent
+    return list(blocks.fns.values())
+
+
+def events(page: Page, control: Any, event: str, name: str = "") -> list[Any]:
+    """The page's events of one kind at a control, those of one handler where it is named."""
     at = (control._id, event)
-    found = (each for each in blocks.fns.values() if at in each.targets)
+    found = (each for each in all_events(page) if at in each.targets)
     return [each for each in found if name in (each.name or "")]
 
 

@@ -8,6 +8,7 @@ from app.guard import handler
 from app.html import notice
 from app.main import Page
 from app.wording import common
+from tests.app.handlers.steps import all_events
 
 
 def test_unexpected_errors_are_a_general_sentence(
@@ -20,3 +21,11 @@ def test_unexpected_errors_are_a_general_sentence(
     shown = handler(page.data.notice)(broken)()
     assert shown == {page.data.notice: notice("error", common.UNEXPECTED)}
     assert "secret detail" in caplog.text
+
+
+def test_no_event_of_the_page_tells_its_progress_to_components(page: Page) -> None:
+    """Gradio tells it to all that an event may change, twice an event: on this page a second of
+    the browser's work at each change of a setting."""
+    hidden = [e for e in all_events(page) if e.api_visibility == "private" and e.fn is not None]
+    assert len(hidden) > 50
+    assert [each.name for each in hidden if each.show_progress_on != []] == []
