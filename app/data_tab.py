@@ -94,7 +94,7 @@ class DataTab:
         self.sample.click(guard(self.add_sample), None, everything, **HIDDEN)
         self.kept.click(guard(self.choose), None, everything, **HIDDEN)
         self.ask_delete.click(guard(self.ask), [self.chosen], everything, **HIDDEN)
-        self.keep.click(lambda: gr.update(visible=False), None, self.confirm, **HIDDEN)
+        self.keep.click(lambda: gr.update(visible=False), None, self.confirm, queue=False, **HIDDEN)
         self.delete.click(guard(self.remove), [self.chosen], everything, **HIDDEN)
         roles = handler(self.columns_notice)
         columns = list(self.columns.values())

@@ -84,7 +84,8 @@ class PlaygroundTab:
         self.clear.click(guard(self.anew(self.start_over)), chosen, outputs, **HIDDEN)
         self.choice.run.input(guard(self.anew(self.pick)), [self.choice.run], outputs, **HIDDEN)
         self.choice.others.input(guard(self.anew(self.start_over)), chosen, outputs, **HIDDEN)
-        self.examples.click(guard(self.use_example), [self.examples_list], outputs, **HIDDEN)
+        example = guard(self.use_example)
+        self.examples.click(example, [self.examples_list], outputs, queue=False, **HIDDEN)
 
     def outputs(self) -> list[Any]:
         """Everything the handlers may change."""

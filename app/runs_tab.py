@@ -108,7 +108,7 @@ class RunsTab:
             button.click(guard(change), [self.chosen], outputs, **quiet)
         self.delete.click(guard(self.remove), [self.chosen, self.about], outputs, **quiet)
         self.log_fold.expand(None, None, None, js=runs_view.TO_THE_END_JS)
-        self.keep.click(lambda: gr.update(visible=False), None, self.confirm, **HIDDEN)
+        self.keep.click(lambda: gr.update(visible=False), None, self.confirm, **quiet)
 
     def outputs(self) -> list[Any]:
         """Everything the handlers may change."""

@@ -13,7 +13,7 @@ from app.data_view import learn_sentence
 from app.fields import DECIDING, TARGETS
 from app.fitting import fit
 from app.guard import HIDDEN, Updates, handler
-from app.html import muted, notice
+from app.html import muted, notice, text
 from app.memory import Memory
 from app.presets import PRESETS, known_modules, matching_preset, preset_values
 from app.services import Services
@@ -124,8 +124,11 @@ class TrainTab:
             known = known_modules(profile)
             values[TARGETS] = [name for name in values[TARGETS] or () if name in known]
         updates = self.show.live(dataset or "", model or "", values, told=bool(trouble))
-        if not trouble and not updates[self.layout.trouble]:
+        missing = not dataset and text(words.DATASET_NONE) in (trouble or "")
+        if not updates[self.layout.trouble] and (not trouble or missing):
             del updates[self.layout.trouble]  # a button may have been pressed meanwhile
+        if not dataset:
+            del updates[self.layout.dataset_problem]  # the same, and it is still missing
         if not restored:
             del updates[self.memory.form]
         return updates

@@ -1,5 +1,6 @@
 """Labelled texts on the page: balance, a run with test data, its scores, and label bars."""
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -53,6 +54,7 @@ def test_from_labelled_texts_to_label_bars(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#base-side")).to_contain_text("The labels appear here")
     expect(page.get_by_label("Longest answer")).to_have_count(0)
     page.locator("#examples button").first.click()
+    expect(page.locator("#prompt textarea")).to_have_value(re.compile("it was a"))
     page.locator("#send").click()
     for side in ("#base-side", "#adapted-side"):
         expect(page.locator(f"{side} ul.bars li")).to_have_count(2, timeout=120_000)

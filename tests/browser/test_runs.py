@@ -60,6 +60,7 @@ def test_stop_resume_again_and_delete(watched: Watched, workshop: Workshop) -> N
     steps.go_to(page, "Runs")
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_role("button", name="Yes, delete it")).to_be_hidden()
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Yes, delete it").click()
     expect(page.locator("#run-notice")).to_contain_text("was deleted")

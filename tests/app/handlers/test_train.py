@@ -322,6 +322,20 @@ def test_nothing_starts_without_data(page: Page, services: Services) -> None:
     assert services.store.list() == []
 
 
+def test_that_data_are_missing_is_told_until_they_are_there(page: Page, dataset_id: str) -> None:
+    """Whatever else is changed, also by counts that began before the button was pressed."""
+    train, layout = page.train, page.train.layout
+    told = train.start_run("", "", STARTER, *form(page))[layout.trouble]
+    for before in ("", told):
+        counted = train.recount(True, before, "", STARTER, *form(page))
+        assert layout.dataset_problem not in counted
+        assert layout.trouble not in counted
+        assert "460,800" in counted[layout.counts]
+    chosen = train.recount(True, told, dataset_id, STARTER, *form(page))
+    assert chosen[layout.dataset_problem] == ""
+    assert chosen[layout.trouble] == ""
+
+
 def test_a_data_set_chosen_elsewhere_is_the_one_to_train_on(
     page: Page, services: Services, dataset_id: str, tmp_path: Path
 ) -> None:
