@@ -118,8 +118,9 @@ class AfterPanel:
             handler(self.ranks_place)(self.show), [self.run], outputs, cancels=at_work, **HIDDEN
         )
         self.fold.expand(
-            handler(self.combine_place)(self.offer_others), [self.run], outputs, **HIDDEN
-        )
+            handler(self.combine_place)(self.offer_others), [self.run, self.others], outputs,
+            preprocess=False, **HIDDEN,
+        )  # fmt: skip
         self.method.change(
             handler(self.combine_place)(self.pick_way), [self.method], outputs, **HIDDEN
         )
@@ -159,7 +160,7 @@ class AfterPanel:
             **self.blank(),
             self.shrink_r: max(1, job.config.lora.r // 2),
             self.merge_hint: muted(self._merge_sentence(job)),
-            **self.offer_others(run),
+            **self._begin_sum(run),
             **self.answers.show(job),
         }
 
@@ -168,18 +169,28 @@ class AfterPanel:
         old = dict.fromkeys((self.ranks, *self.exported.values(), *self._places()), "")
         return {**old, **self.answers.blank()}
 
-    def offer_others(self, run: int) -> Updates:
-        """The runs that this one could be added to, as they are now."""
+    def offer_others(self, run: int, chosen: list[int] | None = None) -> Updates:
+        """The runs that this one could be added to, as they are now.
+
+        The choice itself is touched only where a run of it is gone: another may be made meanwhile.
+        """
         job = self._job(run)
         others = making.others(self.services, job) if job and making.can_be_added(job) else ()
         choices = [
             (f"{each.name} (#{each.id})", each.id) for each in others if making.can_be_added(each)
         ]
+        before, there = chosen or [], {run for _, run in choices}
+        left = [each for each in before if each in there]
         return {
             self.combine_none: gr.update(visible=not choices),
             self.combine_box: gr.update(visible=bool(choices)),
-            self.others: gr.update(choices=choices, value=[]),
+            self.others: gr.update(choices=choices) | ({"value": left} if left != before else {}),
         }
+
+    def _begin_sum(self, run: int) -> Updates:
+        """The same for another run: what was chosen for the one before goes."""
+        offered = self.offer_others(run)
+        return {**offered, self.others: offered[self.others] | {"value": []}}
 
     def _merge_sentence(self, job: Job) -> str:
         """How large a merged model will be, where that is known at once, and where it will lie."""

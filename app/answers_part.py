@@ -95,10 +95,13 @@ class AnswersPart:
         }
 
     def offer(self, chosen: str | None, uploaded: str) -> Updates:
-        """The kept data sets, as they are now; an uploaded file first."""
+        """The kept data sets, as they are now; an uploaded file first.
+
+        The choice itself is touched only where it is gone: another may be made meanwhile.
+        """
         choices = self._choices(uploaded)
-        is_there = any(chosen == each for _, each in choices)
-        return {self.data: gr.update(choices=choices, value=chosen if is_there else None)}
+        is_gone = bool(chosen) and all(chosen != each for _, each in choices)
+        return {self.data: gr.update(choices=choices) | ({"value": None} if is_gone else {})}
 
     def take(self, path: str) -> Updates:
         """A file from the person's disk is one more choice; it is not kept with the data sets."""

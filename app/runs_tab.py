@@ -96,7 +96,8 @@ class RunsTab:
         guard = handler(self.notice)
         quiet: dict[str, Any] = {**HIDDEN, "queue": False}
         drawn = [self.chosen, self.seen, self.about]
-        self.news.click(self.look, drawn, outputs, **quiet)
+        # news that come while older ones are being drawn are drawn after them
+        self.news.click(self.look, drawn, outputs, trigger_mode="always_last", **quiet)
         self.chosen.change(self.turn, drawn, outputs, **quiet)
         self.list.click(guard(self.choose), None, outputs, **quiet)
         for button, change in (

@@ -67,6 +67,7 @@ def test_cards_work_from_the_keyboard(page: Page, workshop: Workshop) -> None:
     steps.bring(page, workshop.table)
     steps.go_to(page, "Train")
     quick = page.locator("[data-action=preset][data-id=quick]")
+    quick.hover()  # waits until it is drawn and stands still, as a person would
     quick.focus()
     page.keyboard.press("Enter")
     expect(quick).to_have_attribute("aria-pressed", "true")

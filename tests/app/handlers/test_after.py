@@ -34,6 +34,10 @@ def test_after_training_is_there_for_an_adapter(
     offered = after.offer_others(run)
     assert offered[after.combine_box]["visible"]
     assert offered[after.others]["choices"] == [(f"Other (#{other})", other)]
+    assert "value" not in offered[after.others], "a choice may be made meanwhile"
+    assert "value" not in after.offer_others(run, [other])[after.others]
+    assert after.offer_others(run, [other, 999])[after.others]["value"] == [other]
+    assert after.show(run)[after.others]["value"] == [], "another run has another sum"
     whole = finished(services, dataset_id, "Whole", lora={"method": "full"})
     labels = {"roles": {"text": "completion", "label": "prompt"}}
     for other_kind in ({"lora": {"use_dora": True}}, {"task": "classification"}, labels):
@@ -140,7 +144,8 @@ def test_a_whole_file_is_answered(
     ]  # fmt: skip
     assert taken[part.data]["value"] == "uploaded"
     offered = part.offer(dataset_id, "")[part.data]
-    assert (offered["choices"], offered["value"]) == ([(name, dataset_id)], dataset_id)
+    assert offered["choices"] == [(name, dataset_id)]
+    assert "value" not in offered, "another choice may be made meanwhile"
     assert part.offer("deleted meanwhile", "")[part.data]["value"] is None
     list(answer(run, "uploaded", taken[part.uploaded], 1, 1, False))
     assert asked[-1][0] == taken[part.uploaded] != str(tmp_path / "mine.csv")

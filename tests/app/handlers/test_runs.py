@@ -17,7 +17,7 @@ from lora_engine.config import TrainConfig
 from lora_engine.progress import Progress
 from tests import tiny
 from tests.app.conftest import make_table
-from tests.app.handlers.steps import STARTER, finished
+from tests.app.handlers.steps import STARTER, events, finished
 from tests.engine.adapters import make
 
 
@@ -236,6 +236,12 @@ def test_a_message_goes_with_the_state_that_it_is_about(
     assert began[runs.notice] == ""
     assert runs.notice not in runs.look(job.id, seen, began[runs.about])
     assert began.keys() <= set(runs.outputs())
+
+
+def test_news_during_a_look_are_looked_at_after_it(page: Page) -> None:
+    """The page tells of each only once: skipped, the last state of a run would not be shown."""
+    [event] = events(page, page.runs.news, "click", "look")
+    assert event.trigger_mode == "always_last"
 
 
 def test_what_was_brought_is_told_until_another_run_is_chosen(page: Page) -> None:
