@@ -38,6 +38,9 @@ def bring_in(
     """
     if not path.exists():
         raise AdapterError(words.BRING_NONE.format(path=path))
+    if quantization:  # before the adapter is looked at, which takes a while
+        like = {"base_model": "-", "dataset": "-", "quantization": quantization}
+        check_base(TrainConfig.parse(like).quantization)
     arguments = ["check", f"--adapter={path}"]
     arguments += [f"--base-model={base_model.strip()}"] if base_model.strip() else []
     found = run_tool(services, [], arguments, tell)
@@ -47,8 +50,6 @@ def bring_in(
         "roles": labels, "lora": found["lora"],
         "quantization": quantization or read_settings(path).quantization,
     })  # fmt: skip
-    if quantization:
-        check_base(config.quantization)
     if not catalog.is_starter(config.base_model):
         catalog.remember(config.base_model, services.home)
     with new_zip(services) as out:

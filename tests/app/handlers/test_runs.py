@@ -3,6 +3,7 @@
 from functools import partial
 from math import nan
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -12,13 +13,12 @@ from app.main import Page
 from app.runs_tab import About
 from app.services import Services
 from app.wording.common import NO_NUMBER, UNEXPECTED
+from jobs.job import Job
 from lora_engine import checkpoint_folder
 from lora_engine.config import TrainConfig
 from lora_engine.progress import Progress
-from tests import tiny
 from tests.app.conftest import make_table
 from tests.app.handlers.steps import STARTER, events, finished
-from tests.engine.adapters import make
 
 
 def test_polling_sends_nothing_while_nothing_changes(
@@ -250,10 +250,20 @@ def test_what_was_brought_is_told_until_another_run_is_chosen(page: Page) -> Non
     assert bring.follow(8, 7) == {bring.notice: ""}
 
 
-def test_how_a_brought_adapters_base_was_held_is_chosen(page: Page, tmp_path: Path) -> None:
-    base = tiny.save_model_folder(tmp_path / "model", tiny.llama())
-    adapter = make(tmp_path / "qlora", tiny.llama(), str(base))
+def test_how_a_brought_adapters_base_was_held_is_chosen(
+    page: Page, dataset_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    job = page.services.store.get(finished(page.services, dataset_id))
+
+    def bring_in(*given: Any, **named: Any) -> Job:
+        asked.append((given[1:3], named))
+        return job
+
+    monkeypatch.setattr("app.bring_panel.bring_in", bring_in)
+    (tmp_path / "adapter.zip").touch()
     bring = page.runs.bring
-    *_, said = bring.bring(str(adapter), "", "nf4")
+    *_, said = bring.bring(str(tmp_path / "adapter.zip"), "base", "nf4")
+    assert asked == [((tmp_path / "adapter.zip", "base"), {"quantization": "nf4"})]
+    assert said[bring.run] == job.id
     assert "in the list" in said[bring.notice]
-    assert page.services.store.get(said[bring.run]).config.quantization == "nf4"
