@@ -30,11 +30,12 @@ class BringPanel:
         self.run = memory.run
         with gr.Accordion(words.BRING_TITLE, open=False, elem_id="bring-adapter"):
             piece(f'<p class="help">{text(words.BRING_HINT)}</p>')
-            self.file = gr.UploadButton(words.BRING_FILE, size="sm", file_types=[".zip"])
-            self.path = gr.Textbox("", label=words.BRING_PATH, max_lines=1, elem_id="bring-path")
             self.base = gr.Textbox("", label=words.BRING_BASE, max_lines=1, elem_id="bring-base")
             self.bits = gr.Dropdown(BITS, value="", label=words.BRING_BITS, elem_id="bring-bits")
             piece(help_text(words.BRING_BITS_HELP))
+            # last, as a zip is taken as soon as it is chosen
+            self.file = gr.UploadButton(words.BRING_FILE, size="sm", file_types=[".zip"])
+            self.path = gr.Textbox("", label=words.BRING_PATH, max_lines=1, elem_id="bring-path")
             self.add = gr.Button(words.BRING, size="sm", elem_id="bring")
             self.notice = piece(elem_classes="place", elem_id="bring-notice")
         self.brought = gr.State(0)
