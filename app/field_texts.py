@@ -47,9 +47,9 @@ def _layers(field: Field, said: str) -> list[int]:
     numbers: set[int] = set()
     for part in said.split(","):
         found = re.fullmatch(r"\s*(\d{1,4})(?:\s*[-–]\s*(\d{1,4}))?\s*", part)
-        if found is None:
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if last < first:
             raise SettingsError(field.name, words.BAD_LAYERS.format(text=part.strip()))
-        first, last = int(found[1]), int(found[2] or found[1])
         numbers.update(range(first, last + 1))
     return sorted(numbers)
 

@@ -88,10 +88,12 @@ def cheaper_settings(config: TrainConfig) -> list[str]:
         tries.append("gradient checkpointing")
     if config.max_length > 64:
         tries.append(f"maximum length {config.max_length // 2} instead of {config.max_length}")
-    if config.lora.r > 1:
+    if config.lora.r > 1 and config.lora.method in ("lora", "galore"):
         tries.append(f"rank r {config.lora.r // 2} instead of {config.lora.r}")
-    modules = config.lora.target_modules or ()
-    if len(modules) > 2:
+    modules = (config.lora.target_modules or ()) if config.lora.method == "lora" else ()
+    if isinstance(modules, str):  # all-linear, or a regular expression
+        tries.append("only query and value as target modules")
+    elif len(modules) > 2:
         tries.append(f"fewer target modules than {len(modules)}")
     if config.quantization == "none" and not config.lora.needs_whole_base:
         tries.append("a base in 4 bits")

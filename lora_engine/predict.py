@@ -134,8 +134,8 @@ class _Table:
             path = library.original(data)
             own, is_guess = dataset.roles, bool(dataset.roles_note)
         trained = (adapter.training or {}).get("roles") or {}
-        with open_source(path, head=LOOKED_AT) as source:
-            rows = [row.cells for row in source.rows if not row.problem]
+        with open_source(path) as source:  # whole: a field may first appear in its last row
+            rows = [row.cells for row in islice(source.rows, LOOKED_AT) if not row.problem]
             columns = tuple(source.columns)
         roles = asking_roles(task, columns, rows, Hints(trained, own, is_guess))
         return cls(path, task, columns, roles)

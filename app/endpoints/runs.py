@@ -88,6 +88,8 @@ class RunEndpoints(Door):
         before = further(self.services, self._ended(job_id)).to_json()
         other = text(dataset_id, "dataset_id")  # whose columns have roles of their own
         data = {"dataset": other, "roles": None} if other else {}
+        if isinstance(lora := values.get("lora"), dict):
+            values = values | {"lora": before["lora"] | lora}
         config = TrainConfig.parse(before | data | values)
         return start_training(self.services, config, text(name, "name")).id
 

@@ -147,16 +147,16 @@ class Scan(NamedTuple):
     columns: list[str]
     """The names of all fields in the order in which they first appear."""
     one_line: bool
-    """Whether the values share a line, so that their number says more than their line."""
+    """Whether values share a line, so that only their number tells them apart."""
 
 
 def scan(values: Iterator[Value], most_columns: int) -> Scan:
     """Look at all values once; raises DataError where there are more than ``most_columns``."""
     names: dict[str, None] = {}
-    first_lines: list[int] = []
+    line, one_line = 0, False
     for value in values:
-        if len(first_lines) < 2:
-            first_lines.append(value.line)
+        one_line = one_line or value.line == line
+        line = value.line
         if not value.fields.keys() <= names.keys():
             names.update(dict.fromkeys(value.fields))
             if len(names) > most_columns:
@@ -164,7 +164,7 @@ def scan(values: Iterator[Value], most_columns: int) -> Scan:
                     f"The rows have more than {most_columns} different fields by line "
                     f"{value.line}; give every row the same few fields."
                 )
-    return Scan(list(names), len(first_lines) == 2 and first_lines[0] == first_lines[1])
+    return Scan(list(names), one_line)
 
 
 def as_rows(values: Iterator[Value], found: Scan) -> Iterator[Row]:

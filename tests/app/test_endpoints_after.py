@@ -87,9 +87,17 @@ def test_a_run_goes_on_from_an_adapter(client: Client, runs: list[int]) -> None:
     data = call(client, "/add_sample_dataset")["dataset_id"]
     with pytest.raises(AppError, match="There is no data set"):
         call(client, "/continue_training", runs[0])
-    job_id = call(client, "/continue_training", runs[0], data, {"epochs": 1}, "More")
+    job_id = call(
+        client,
+        "/continue_training",
+        runs[0],
+        data,
+        {"epochs": 1, "lora": {"lora_dropout": 0}},
+        "More",
+    )
     config = call(client, "/job", job_id)["config"]
     assert (config["dataset"], config["epochs"], config["lora"]["r"]) == (data, 1, 4)
+    assert config["lora"]["lora_dropout"] == 0
     assert config["start_from"].endswith("adapter.zip")
     assert config["roles"] == {"prompt": "prompt", "completion": "completion"}
     with pytest.raises(AppError, match="“More”"):

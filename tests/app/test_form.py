@@ -153,6 +153,7 @@ def test_what_the_other_settings_leave_nothing_to_do_decides_nothing() -> None:
     [
         ("lora.layers_to_transform", "0-3, x", "“x” is no layer number"),
         ("lora.layers_to_transform", "-2", "no layer number"),
+        ("lora.layers_to_transform", "5-2", "“5-2” is no layer number"),
         ("lora.rank_pattern", "v_proj", "not of the form"),
         ("lora.rank_pattern", "= 3", "not of the form"),
         ("lora.alpha_pattern", "v_proj = many", "not of the form"),

@@ -141,6 +141,12 @@ def test_elements_of_a_list_have_their_own_lines(tmp_path: Path) -> None:
     assert [(row.line, row.cells) for row in rows] == [(3, ["a"]), (4, ["b"]), (7, ())]
 
 
+def test_no_two_rows_have_the_same_line() -> None:
+    """Rows are found again by it; the first two may stand apart while later ones share a line."""
+    values = iter([jsons.Value(2, {"text": "a"}), jsons.Value(3, {}), jsons.Value(3, {})])
+    assert jsons.scan(values, 10).one_line
+
+
 def test_elements_on_one_line_are_numbered(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text('[{"text": "a"}, {"text": "b"}, 7, {"text": "c"}]')

@@ -22,7 +22,7 @@ from lora_engine.generate import Decoding, Speaker
 from lora_engine.inspection import build_profile
 from lora_engine.lora.inject import inject
 from lora_engine.model import load_base
-from lora_engine.predict import Order, predict
+from lora_engine.predict import LOOKED_AT, Order, _Table, predict
 from lora_engine.prediction import Prediction, sentence_of
 from lora_engine.progress import Progress
 from tests import tiny
@@ -326,3 +326,11 @@ def test_the_sentence_says_one_or_many() -> None:
         troubles=(), cut=1, stopped=False, scores=None, quantization="none",
     )  # fmt: skip
     assert sentence_of(found, 8) == "1 row was answered. 1 answer was cut off at 8 tokens."
+
+
+def test_a_field_that_only_late_rows_have_is_a_column(adapter: Path, tmp_path: Path) -> None:
+    rows = [{"question": "Who?"}] * LOOKED_AT + [{"question": "Who?", "note": "late"}]
+    data = tmp_path / "late.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    table = _Table.of(str(data), "chat", adapter_files.read(adapter), tmp_path / "home")
+    assert table.columns == ("question", "note")

@@ -36,6 +36,17 @@ def test_cheaper_settings_come_from_the_jobs_own():
     ]
 
 
+@pytest.mark.parametrize("targets", ["all-linear", r".*_proj"])
+def test_targets_in_words_are_not_counted_by_letters(targets):
+    said = reasons.cheaper_settings(config(lora=LoraConfig(target_modules=targets)))
+    assert "only query and value as target modules" in said
+
+
+def test_a_rank_that_a_method_lacks_is_not_made_smaller():
+    said = reasons.cheaper_settings(config(lora=LoraConfig(method="full")))
+    assert not any("rank" in each or "target" in each for each in said)
+
+
 @pytest.mark.parametrize(("batch", "cheaper", "steps"), [(2, 1, 2), (7, 1, 7), (9, 3, 3)])
 def test_the_cheaper_batch_divides_the_dear_one(batch, cheaper, steps):
     first = reasons.cheaper_settings(config(batch_size=batch))[0]
