@@ -6,7 +6,7 @@ import gradio as gr
 
 from app.bringing import bring_in
 from app.guard import HIDDEN, Updates, handler
-from app.html import help_text, notice, text
+from app.html import help_text, notice
 from app.long_work import told
 from app.making import Tell
 from app.memory import Memory
@@ -29,7 +29,7 @@ class BringPanel:
         self.services = services
         self.run = memory.run
         with gr.Accordion(words.BRING_TITLE, open=False, elem_id="bring-adapter"):
-            piece(f'<p class="help">{text(words.BRING_HINT)}</p>')
+            piece(help_text(words.BRING_HINT))
             self.base = gr.Textbox("", label=words.BRING_BASE, max_lines=1, elem_id="bring-base")
             self.bits = gr.Dropdown(BITS, value="", label=words.BRING_BITS, elem_id="bring-bits")
             piece(help_text(words.BRING_BITS_HELP))
