@@ -3,7 +3,6 @@
 Rows of like length share a batch; what is in memory at once is a few rows and their answers.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,7 @@ from lora_engine.config import Quantization
 from lora_engine.data.asking import Asked
 from lora_engine.data.labels import Classes
 from lora_engine.errors import DataError
-from lora_engine.folders import most_positions, read_config
 from lora_engine.generate import Decoding, Row, Speaker
-from lora_engine.inspection import model_task
-from lora_engine.model import padding_id
 from lora_engine.rouge import matches, rouge_l
 
 AT_ONCE = 16
@@ -92,8 +88,6 @@ class Writing:
         self._speaker = Speaker.load(desk.folder, desk.device, desk.quantization)
         self._decoding = desk.decoding
         self._as_text = as_text
-        self._rewrites = model_task(desk.folder) == "seq2seq"
-        self._positions = self._most_positions(read_config(desk.folder))
         self._adapters = (desk.adapter, None) if desk.with_base else (desk.adapter,)
         self._scores = [_TextScores() for _ in self._adapters]
         self.columns = ("model_answer", "base_answer")[: len(self._adapters)]
@@ -111,10 +105,9 @@ class Writing:
                 refused.append(Reply(place, trouble=f"Line {row.line}: {error}"))
         if refused:
             yield refused
-        for places, longest in self._batches(prompts):
-            decoding = self._decoding.model_copy(update={"max_new_tokens": longest})
+        for places in self._batches(prompts):
             rows = [Row(prompts[place], a) for place in places for a in self._adapters]
-            answers = self._speaker.answer(rows, decoding, should_stop=should_stop)
+            answers = self._speaker.answer(rows, self._decoding, should_stop=should_stop)
             if answers.stopped:
                 return
             sides = len(self._adapters)
@@ -138,44 +131,21 @@ class Writing:
     def _prompt(self, row: Asked) -> list[int]:
         turns = row.turns or (("user", row.text),)
         messages = [{"role": role, "content": content} for role, content in turns]
-        ids = self._speaker.prompt_ids(messages, as_text=self._as_text)
-        if self._room(ids) < 1:
-            raise DataError(
-                f"it has {len(ids):,} tokens, and this model has room for {self._positions:,} with "
-                "the answer."
-            )
-        return ids or [padding_id(self._speaker.tokenizer)]
+        return self._speaker.prompt_ids(messages, as_text=self._as_text)
 
-    def _most_positions(self, config: dict[str, Any]) -> int:
-        """The most tokens of a row, or of an answer where the question is read apart."""
-        if self._rewrites:  # T5 names the length that it was trained with, and reaches further
-            return int(config.get("max_position_embeddings") or sys.maxsize)
-        return most_positions(config)
-
-    def _room(self, prompt: list[int]) -> int:
-        """Tokens that an answer can have."""
-        return self._positions - (0 if self._rewrites else len(prompt))
-
-    def _batches(self, prompts: dict[int, list[int]]) -> Iterator[tuple[list[int], int]]:
-        """Places of rows of like length, and the longest answer of each batch.
-
-        A row after which the model has no room for the longest answer goes by itself, so that it
-        does not cut the answers of others.
-        """
+    def _batches(self, prompts: dict[int, list[int]]) -> Iterator[list[int]]:
+        """Places of rows of like length."""
         wanted, sides = self._decoding.max_new_tokens, len(self._adapters)
         batch: list[int] = []
         for place in sorted(prompts, key=lambda place: len(prompts[place])):
             length = len(prompts[place]) + wanted
-            if (room := self._room(prompts[place])) < wanted:
-                yield [place], room
-                continue
             full = (len(batch) + 1) * sides > AT_ONCE
             if batch and (full or length * (len(batch) + 1) * sides > MOST_TOKENS):
-                yield batch, wanted
+                yield batch
                 batch = []
             batch.append(place)
         if batch:
-            yield batch, wanted
+            yield batch
 
     def _reply(self, place: int, row: Asked, texts: Sequence[str], cut: bool) -> Reply:
         if row.expected:

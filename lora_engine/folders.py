@@ -11,6 +11,9 @@ INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
 """Model types whose first position comes after the padding token's number."""
+RELATIVE = ("t5", "mt5", "umt5", "longt5", "switch_transformers")
+"""Model types that know how far apart tokens are; their ``n_positions`` is what they were trained
+with, and they reach further."""
 DAMAGED = "The file {name} in {folder} is damaged or not fully downloaded: fetch the model again."
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
@@ -32,8 +35,11 @@ def check_folder(folder: Path) -> None:
 
 
 def most_positions(config: dict[str, Any]) -> int:
-    """The longest row, in tokens, that a model has positions for, as its config.json tells."""
+    """The longest row, in tokens, that a model has positions for, as its config.json tells; of an
+    encoder-decoder the longest question, and the longest answer."""
     config = config.get("text_config") or config
+    if config.get("model_type") in RELATIVE:
+        return sys.maxsize
     known = (config.get(name) for name in ("max_position_embeddings", "n_positions", "seq_length"))
     most = next((int(found) for found in known if found), sys.maxsize)
     if config.get("model_type") in COUNT_FROM_PADDING:

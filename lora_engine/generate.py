@@ -1,6 +1,5 @@
 """Answers of a base model and of adapters on it, written side by side in one batch."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,12 +24,13 @@ from lora_engine.config import Quantization
 from lora_engine.data.chat import ChatFormat, Message
 from lora_engine.data.classes import Reader
 from lora_engine.data.encode import prompt_ids
-from lora_engine.errors import ModelError
+from lora_engine.errors import DataError, ModelError
 from lora_engine.fast.onednn import quicken
 from lora_engine.fast.packed_weights import pack
+from lora_engine.folders import most_positions
 from lora_engine.inspection import model_task
 from lora_engine.lora.switch import Switchboard
-from lora_engine.model import dtype_for_answers, load_base, load_tokenizer
+from lora_engine.model import dtype_for_answers, load_base, load_tokenizer, padding_id
 from lora_engine.settings import Settings
 from lora_engine.steps import Steps, steps_of
 
@@ -70,7 +70,8 @@ class Answers:
     """Of all rows together."""
     stopped: bool = field(default=False)
     cut: list[bool] = field(default_factory=list)
-    """Which rows had more to say when the longest answer was reached."""
+    """Which rows had more to say when the longest answer, or the model's last position, was
+    reached."""
 
 
 OnText = Callable[[int, str], None]
@@ -86,7 +87,8 @@ class Speaker:
         self.switchboard = Switchboard(model)
         self.stop_ids = _stop_ids(model, tokenizer)
         self._rewrites = bool(model.config.is_encoder_decoder)
-        self._steps: Steps = steps_of(model)
+        self._positions = most_positions(model.config.to_dict())
+        self._steps: Steps = steps_of(model, self._positions)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device, quantization: Quantization = "none") -> Self:
@@ -103,14 +105,27 @@ class Speaker:
         return cls(model, tokenizer)
 
     def prompt_ids(self, messages: Sequence[Message], *, as_text: bool = False) -> list[int]:
-        """The tokens of a conversation, as this model is asked; ``as_text`` takes the last
-        message as text to go on with. Raises DataError where the model's format refuses it.
+        """The tokens of a conversation, as this model is asked, one at least; ``as_text`` takes
+        the last message as text to go on with.
+
+        Raises:
+            DataError: the model's format refuses it, or an answer has no room after it.
         """
         if self._rewrites:
             said = "\n".join(message["content"] for message in messages)
-            most = getattr(self.model.config, "max_position_embeddings", None) or sys.maxsize
-            return Reader(self.tokenizer, most, with_types=False)([(said, "")])[0].ids
-        return prompt_ids(messages, self.tokenizer, as_text=as_text)
+            read = Reader(self.tokenizer, self._positions, with_types=False)
+            return read([(said, "")])[0].ids
+        ids = prompt_ids(messages, self.tokenizer, as_text=as_text)
+        if self.room(ids) < 1:
+            raise DataError(
+                f"The question has {len(ids):,} tokens, and this model has room for "
+                f"{self._positions:,} with the answer."
+            )
+        return ids or [padding_id(self.tokenizer)]
+
+    def room(self, prompt: list[int]) -> int:
+        """The most tokens that an answer to ``prompt`` can have."""
+        return self._positions - (0 if self._rewrites else len(prompt))
 
     def answer(
         self,
@@ -123,11 +138,14 @@ class Speaker:
 
         Every row draws with its own generator from the same seed, so that rows differ only by
         their adapter. Rows that one batch cannot hold (``Switchboard.shares``) come one after the
-        other. Raises AdapterError where an adapter does not fit the base.
+        other. A row ends where the model has no position for more (``room``). Raises AdapterError
+        where an adapter does not fit the base.
         """
         choose = [self._chooser(row, decoding) for row in rows]
+        longest = [min(decoding.max_new_tokens, self.room(row.prompt_ids)) for row in rows]
         tokens: list[list[int]] = [[] for _ in rows]
         texts = [""] * len(rows)
+        ended = [False] * len(rows)
         done = [False] * len(rows)
         stopped = False
 
@@ -136,17 +154,19 @@ class Speaker:
             nonlocal stopped
             prompts = [rows[i].prompt_ids for i in share]
             written = [tokens[i] for i in share]
-            for logits in self._steps.next_logits(prompts, written, decoding.max_new_tokens):
+            most = max(longest[i] for i in share)
+            for logits in self._steps.next_logits(prompts, written, most):
                 likeliest = logits.argmax(-1).tolist()
                 for place, i in enumerate(share):
                     if done[i]:
                         continue
                     pick = choose[i]
                     token = pick(logits[place]) if pick else likeliest[place]
-                    done[i] = token in self.stop_ids
-                    if not done[i]:
+                    ended[i] = token in self.stop_ids
+                    if not ended[i]:
                         tokens[i].append(token)
                         texts[i] = self._tell(i, tokens[i], texts[i], on_text)
+                    done[i] = ended[i] or len(tokens[i]) == longest[i]
                 if all(done[i] for i in share) or (stopped := should_stop()):
                     break
 
@@ -159,7 +179,7 @@ class Speaker:
         seconds = time.perf_counter() - began
         for i, ids in enumerate(tokens):
             texts[i] = self.tokenizer.decode(ids, skip_special_tokens=True)
-        cut = [not (ended or stopped) for ended in done]
+        cut = [not (of_itself or stopped) for of_itself in ended]
         return Answers(texts, tokens, sum(map(len, tokens)) / seconds, stopped, cut)
 
     def divergence(self, row: Row, answer_ids: list[int]) -> float | None:

@@ -49,7 +49,7 @@ def sentence_of(found: Prediction, longest: int) -> str:
         said.append(_scores_sentence(found.scores))
     if found.cut:
         have = "answer was" if found.cut == 1 else "answers were"
-        said.append(f"{found.cut:,} {have} cut off at {longest:,} tokens.")
+        said.append(f"{found.cut:,} {have} cut off after at most {longest:,} tokens.")
     if found.unanswered:
         have = "row has" if found.unanswered == 1 else "rows have"
         said.append(f"{found.unanswered:,} {have} no answer; the first: {found.troubles[0]}")

@@ -1,6 +1,7 @@
 """How a model is asked for its next tokens: decoders write on, encoder-decoders read first."""
 
 import inspect
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -38,8 +39,10 @@ class Decoder:
 
     together: ClassVar[bool] = True
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, positions: int = sys.maxsize) -> None:
+        """``positions`` is how many the model knows."""
         self._model = model
+        self._last = positions - 1
 
     def beginning(self, prompt: list[int]) -> list[int]:
         """See ``Steps``."""
@@ -72,7 +75,7 @@ class Decoder:
             yield output.logits[:, -1].float()
             ids = _latest(tokens).to(device)
             mask = torch.cat([mask, mask.new_ones((len(prompts), 1))], dim=1)
-            positions = positions[:, -1:] + 1
+            positions = (positions[:, -1:] + 1).clamp(max=self._last)  # of rows that are finished
 
     def answer_logits(self, prompt: list[int], answer: list[int], copies: int) -> Tensor:
         """See ``Steps``."""
@@ -105,12 +108,12 @@ class Rereader(Decoder):
         return logits[:, -len(answer) :]
 
 
-def steps_of(model: Any) -> Steps:
-    """The way to ask ``model``."""
+def steps_of(model: Any, positions: int) -> Steps:
+    """The way to ask ``model``, which knows so many positions."""
     if model.config.is_encoder_decoder:
         return EncoderDecoder(model)
     reads_cache = "past_key_values" in inspect.signature(model.forward).parameters
-    return Decoder(model) if reads_cache else Rereader(model)
+    return Decoder(model, positions) if reads_cache else Rereader(model)
 
 
 class EncoderDecoder:

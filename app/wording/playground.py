@@ -88,5 +88,5 @@ DIVERGENCE_MEANING = (
 SPEED = "{value} tokens/s"
 STOPPED = "stopped"
 NOT_WHOLE = "The answer was ended before it was whole: ask again."
-CUT = f"Cut at the longest answer; choose a longer one under “{OPTIONS}”."
+CUT = f"Cut at the longest answer; choose a longer one under “{OPTIONS}”, if the model has room."
 BUSY = "Starting"

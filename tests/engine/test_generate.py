@@ -8,13 +8,13 @@ import peft
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.models.auto import CONFIG_MAPPING
 
 from lora_engine import adapter as adapter_files
 from lora_engine.adapter import Adapter
 from lora_engine.config import LoraConfig
-from lora_engine.errors import AdapterError, SettingsError
+from lora_engine.errors import AdapterError, DataError, SettingsError
 from lora_engine.generate import Decoding, Row, Speaker
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import adapted, inject
@@ -226,3 +226,59 @@ def test_a_model_without_a_cache_of_keys_gives_the_reference_answers(tmp_path: P
     ]
     assert found[1] != found[2]
     assert speaker.divergence(rows[1], found[1]) > 0
+
+
+OPT = {
+    "vocab_size": tiny.VOCABULARY, "hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "max_position_embeddings": 512, "word_embed_proj_dim": 32,
+    "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 3,
+}  # fmt: skip
+BART = {
+    "vocab_size": tiny.VOCABULARY, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1,
+    "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64, "max_position_embeddings": 64, "pad_token_id": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt"])
+def test_an_answer_ends_at_the_last_position_of_the_model(family: str, tmp_path: Path) -> None:
+    """Others of the batch go on, and nothing reaches beyond."""
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING["opt"](**OPT)
+    model = tiny.gpt2() if family == "gpt2" else AutoModelForCausalLM.from_config(config).eval()
+    folder = tiny.save_model_folder(tmp_path / "model", model)
+    speaker = Speaker.load(folder, torch.device("cpu"))
+    speaker.stop_ids = set()
+    prompts = [[7 + n % 300 for n in range(502)], PROMPTS[0]]
+    found = speaker.answer([Row(ids) for ids in prompts], Decoding(max_new_tokens=24))
+    assert found.cut == [True, True]
+    assert [len(ids) for ids in found.token_ids] == [10, 24]
+    for ids, written in zip(prompts, found.token_ids, strict=True):
+        expected = reference_answer(folder, None, ids, len(written))
+        assert written[: len(expected)] == expected
+    assert speaker.divergence(Row(prompts[0]), found.token_ids[0]) == 0
+
+
+def test_an_encoder_decoder_writes_as_far_as_it_has_positions(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForSeq2SeqLM.from_config(CONFIG_MAPPING["bart"](**BART)).eval()
+    folder = tiny.save_model_folder(tmp_path / "model", model)
+    speaker = Speaker.load(folder, torch.device("cpu"))
+    speaker.stop_ids = set()
+    rows = [Row(speaker.prompt_ids([{"role": "user", "content": "the sea " * n}])) for n in (2, 99)]
+    found = speaker.answer(rows, Decoding(max_new_tokens=100))
+    assert [len(ids) for ids in found.token_ids] == [64, 64]
+    assert found.cut == [True, True]
+
+
+def test_a_question_without_room_for_an_answer_is_one_sentence(tmp_path: Path) -> None:
+    folder = tiny.save_model_folder(tmp_path / "model", tiny.gpt2())
+    speaker = Speaker.load(folder, torch.device("cpu"))
+    message = {"role": "user", "content": "x" * 600}
+    with pytest.raises(DataError, match=r"The question has 6\d\d tokens, .* room for 512 with"):
+        speaker.prompt_ids([message])
+
+
+def test_nothing_can_be_gone_on_with(folder: Path, speaker: Speaker) -> None:
+    ids = speaker.prompt_ids([{"role": "user", "content": ""}], as_text=True)
+    assert len(speaker.answer([Row(ids)], Decoding(max_new_tokens=4)).token_ids[0]) <= 4

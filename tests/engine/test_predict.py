@@ -110,7 +110,7 @@ def test_expected_answers_are_compared(adapter: Path, asking: Asking, tmp_path: 
         tmp_path / "first.csv", decoding=Decoding(max_new_tokens=4),
     )  # fmt: skip
     assert first.cut > 0
-    assert f"{first.cut} answers were cut off at 4 tokens" in first.sentence
+    assert f"{first.cut} answers were cut off after at most 4 tokens" in first.sentence
     answers = [row["model_answer"] for row in table(tmp_path / "first.csv")]
     rows = [*zip(QUESTIONS, [*answers[:2], "quite another thing", ""], strict=True)]
     data = write(tmp_path / "both.csv", [["model_answer", "question"], *((a, q) for q, a in rows)])
@@ -275,7 +275,7 @@ def test_rows_beyond_what_the_model_can_read(asking: Asking, tmp_path: Path) -> 
     data = write(tmp_path / "q.csv", rows)
     found = asking(path, data, tmp_path / "out.csv", decoding=Decoding(max_new_tokens=40))
     assert (found.rows, found.unanswered) == (2, 1)
-    assert "Line 4: it has" in found.troubles[0]
+    assert "Line 4: The question has 6" in found.troubles[0]
     assert "room for 512" in found.troubles[0]
 
 
@@ -325,7 +325,7 @@ def test_the_sentence_says_one_or_many() -> None:
         out="x", task="chat", roles={}, columns=(), rows=1, total_rows=1, unanswered=0,
         troubles=(), cut=1, stopped=False, scores=None, quantization="none",
     )  # fmt: skip
-    assert sentence_of(found, 8) == "1 row was answered. 1 answer was cut off at 8 tokens."
+    assert sentence_of(found, 8) == "1 row was answered. 1 answer was cut off after at most 8 tokens."
 
 
 def test_a_field_that_only_late_rows_have_is_a_column(adapter: Path, tmp_path: Path) -> None:
