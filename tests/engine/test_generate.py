@@ -279,6 +279,6 @@ def test_a_question_without_room_for_an_answer_is_one_sentence(tmp_path: Path) -
         speaker.prompt_ids([message])
 
 
-def test_nothing_can_be_gone_on_with(folder: Path, speaker: Speaker) -> None:
+def test_nothing_can_be_gone_on_with(speaker: Speaker) -> None:
     ids = speaker.prompt_ids([{"role": "user", "content": ""}], as_text=True)
     assert len(speaker.answer([Row(ids)], Decoding(max_new_tokens=4)).token_ids[0]) <= 4

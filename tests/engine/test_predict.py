@@ -325,7 +325,8 @@ def test_the_sentence_says_one_or_many() -> None:
         out="x", task="chat", roles={}, columns=(), rows=1, total_rows=1, unanswered=0,
         troubles=(), cut=1, stopped=False, scores=None, quantization="none",
     )  # fmt: skip
-    assert sentence_of(found, 8) == "1 row was answered. 1 answer was cut off after at most 8 tokens."
+    said = "1 row was answered. 1 answer was cut off after at most 8 tokens."
+    assert sentence_of(found, 8) == said
 
 
 def test_a_field_that_only_late_rows_have_is_a_column(adapter: Path, tmp_path: Path) -> None:
