@@ -20,6 +20,7 @@ COMBINED = "combined.json"
 TASK = "task.json"
 """Says what PEFT's files do not: the labels of a classifier, that plain text was learned, or, of an
 adapter made elsewhere, how its base was held."""
+TASKS = ("chat", "text", "classification", "seq2seq")
 TASK_TYPES = {"chat": "CAUSAL_LM", "classification": "SEQ_CLS", "seq2seq": "SEQ_2_SEQ_LM"}
 UNKNOWN_HERE = (
     "lora_bias",
@@ -64,7 +65,7 @@ class AdapterSettings:
     def task(self) -> str:
         """What was learned: ``chat``, ``text``, ``classification`` or ``seq2seq``."""
         said = self.about.get("task") or (self.training or {}).get("task")
-        if said and said != "auto":
+        if said in TASKS:
             return str(said)
         task_type = (self.peft or {}).get("task_type")
         return next((task for task, name in TASK_TYPES.items() if name == task_type), "chat")
@@ -79,6 +80,11 @@ class AdapterSettings:
         """How its base was held in training; ``none`` where the adapter does not say."""
         said = self.about.get("quantization") or (self.training or {}).get("quantization")
         return str(said or "none")
+
+    def trained_with(self, setting: str, default: int) -> int:
+        """A whole number of its run's settings; ``default`` where they say none."""
+        said = (self.training or {}).get(setting)
+        return said if isinstance(said, int) and said > 0 else default
 
     @property
     def weights(self) -> str:
@@ -109,8 +115,7 @@ def read_settings(path: Path) -> AdapterSettings:
     training = next(filter(None, (_read_json(path, f, False) for f in (TRAINING, COMBINED))), None)
     training = training if isinstance(training, dict) else None
     config = _read_json(path, CONFIG, required=False)
-    about = _read_json(path, TASK, required=False)
-    about = about if isinstance(about, dict) else {}
+    about = _about(path)
     try:
         if config is None and training and training.get("lora", {}).get("method") != "lora":
             lora = LoraConfig.parse(training["lora"])
@@ -123,6 +128,25 @@ def read_settings(path: Path) -> AdapterSettings:
         raise AdapterError(f"{path.name} has an unusable {CONFIG}: {error}") from None
     base_model = str(config.get("base_model_name_or_path") or "")
     return AdapterSettings(lora, base_model, config.get("revision"), training, config, about)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """``task.json``; raises AdapterError where it says what nobody can follow."""
+    said = _read_json(path, TASK, required=False)
+    if said is None:
+        return {}
+    known = isinstance(said, dict) and said.get("task") in (None, *TASKS)
+    labels = said.get("labels") if known else None
+    if not known or not (labels is None or _are_labels(labels)):
+        raise AdapterError(
+            f"{path.name} has an unusable {TASK}: it must be an object with a task of "
+            f"{', '.join(TASKS)}, and labels, if any, must be a list of two or more different ones."
+        )
+    return dict(said)
+
+
+def _are_labels(said: Any) -> bool:
+    return isinstance(said, list) and len(set(map(str, said))) == len(said) > 1
 
 
 def peft_config(lora: LoraConfig, profile: ModelProfile) -> dict[str, Any]:

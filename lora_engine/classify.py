@@ -155,7 +155,7 @@ def head_of(adapter: Adapter, folder: Path) -> Head:
     An adapter from elsewhere has no names for its labels; the base model's are taken where it
     has as many, else numbers.
     """
-    labels, seed = adapter.settings.labels, int((adapter.training or {}).get("seed", 0))
+    labels, seed = adapter.settings.labels, adapter.settings.trained_with("seed", 0)
     if labels:
         return Head(labels, seed)
     count = _outputs(adapter)
@@ -183,7 +183,7 @@ def own_head(folder: Path) -> Head:
 
 def longest_text(adapter: Adapter) -> int:
     """The most tokens of a text that ``adapter`` was trained with."""
-    return int((adapter.training or {}).get("max_length", LONGEST_TEXT))
+    return adapter.settings.trained_with("max_length", LONGEST_TEXT)
 
 
 def split_pair(prompt: str) -> tuple[str, str]:

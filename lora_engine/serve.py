@@ -3,6 +3,7 @@
 One request at a time. What comes back are ``status`` events, and at last ``done`` or ``error``.
 ``stop`` may come at any time. The base model is loaded once and kept until another is asked for; it
 is held in the bits that the adapters of the request were trained on, for the base's own rows, too.
+Where they learned plain text, the last message is text to go on with, for all rows.
 
     → {"id": 1, "op": "answer", "base_model": M, "rows": [{"adapter": null | path, "strength": 1.0,
        "messages": [{"role", "content"}, …]}, …], "options": {…}, "divergence": true}
@@ -43,7 +44,7 @@ from lora_engine.classify import (
     own_head,
     split_pair,
 )
-from lora_engine.errors import WorkbenchError
+from lora_engine.errors import AdapterError, WorkbenchError
 from lora_engine.finite import finite
 from lora_engine.generate import Decoding, Row, Speaker
 from lora_engine.lora.switch import MOST_LOADED
@@ -98,8 +99,9 @@ class Service:
         adapters = [self._adapter_of(row) for row in request["rows"]]
         speaker = self._speaker_for(number, str(request["base_model"]), adapters)
         decoding = Decoding.parse(request.get("options", {}))
+        as_text = _goes_on(adapters)
         rows = [
-            _row(speaker, row, adapter)
+            _row(speaker, row, adapter, as_text)
             for row, adapter in zip(request["rows"], adapters, strict=True)
         ]
         answers = speaker.answer(
@@ -198,10 +200,24 @@ class Service:
         self._out.flush()
 
 
-def _row(speaker: Speaker, row: dict[str, Any], adapter: Adapter | None) -> Row:
-    as_text = adapter is not None and adapter.settings.task == "text"
+def _row(speaker: Speaker, row: dict[str, Any], adapter: Adapter | None, as_text: bool) -> Row:
     ids = speaker.prompt_ids(row["messages"], as_text=as_text)
     return Row(ids, adapter, float(row.get("strength", 1.0)))
+
+
+def _goes_on(adapters: Adapters) -> bool:
+    """Whether what is asked is text to go on with, for the base as for its adapters.
+
+    Raises:
+        AdapterError: some learned plain text and some conversations.
+    """
+    learned = {adapter.settings.task == "text" for adapter in adapters if adapter}
+    if len(learned) > 1:
+        raise AdapterError(
+            "Adapters that go on with a text and adapters that answer messages are asked in "
+            "different ways and cannot be compared with each other; choose others."
+        )
+    return learned == {True}
 
 
 def main() -> None:

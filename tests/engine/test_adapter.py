@@ -128,3 +128,31 @@ def test_a_base_whose_vocabulary_was_resized_is_told(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="is 328×64, but the base model's is 320×64"):
         adapter.attach(tiny.untied(), read)
     adapter.attach(tiny.resized(), read)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        {"task": "poetry"},
+        {"task": ["chat"]},
+        {"task": "classification", "labels": "yes no"},
+        {"task": "classification", "labels": ["yes", "yes"]},
+        {"task": "classification", "labels": ["yes"]},
+    ],
+)
+def test_what_others_write_of_the_task_is_checked(said: Any, folder: Path) -> None:
+    (folder / "task.json").write_text(json.dumps(said))
+    with pytest.raises(AdapterError, match=r"a has an unusable task\.json"):
+        adapter_config.read_settings(folder)
+
+
+def test_settings_of_a_run_elsewhere_need_not_be_numbers(folder: Path) -> None:
+    training = {"seed": "many", "max_length": [512], "task": "poetry"}
+    (folder / "train_config.json").write_text(json.dumps(training))
+    read = adapter_config.read_settings(folder)
+    assert (read.trained_with("seed", 0), read.trained_with("max_length", 512)) == (0, 512)
+    assert read.task == "chat"
+    (folder / "train_config.json").write_text(json.dumps({"seed": 7, "max_length": 64}))
+    read = adapter_config.read_settings(folder)
+    assert (read.trained_with("seed", 0), read.trained_with("max_length", 512)) == (7, 64)
