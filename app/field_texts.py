@@ -7,6 +7,9 @@ from app.fields import Field
 from app.wording import train as words
 from lora_engine.errors import SettingsError
 
+BETWEEN_PATTERNS = re.compile(r",(?![^{]*\})")
+"""A comma, but not that of a count such as ``{1,2}``."""
+
 
 def to_setting(field: Field, value: Any) -> Any:
     """What the field's control holds → the setting's JSON value.
@@ -39,7 +42,7 @@ def to_control(field: Field, value: Any) -> Any:
     if field.kind == "layers":
         return _ranges(value or ())
     if field.kind == "patterns":
-        return ", ".join(f"{pattern} = {number:g}" for pattern, number in (value or {}).items())
+        return ", ".join(f"{pattern} = {number:.12g}" for pattern, number in (value or {}).items())
     return "" if value is None and field.kind in ("open", "pattern") else value
 
 
@@ -67,7 +70,7 @@ def _ranges(numbers: tuple[int, ...] | list[int]) -> str:
 
 def _patterns(field: Field, said: str) -> dict[str, float]:
     found: dict[str, float] = {}
-    for part in filter(None, (part.strip() for part in said.split(","))):
+    for part in filter(None, (part.strip() for part in BETWEEN_PATTERNS.split(said))):
         pattern, _, number = part.rpartition("=")
         try:
             value = float(number)

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from lora_engine.config import TrainConfig
+from lora_engine.data.examples import IGNORED
 
 Example = dict[str, list[int]]
 """A row as tokens: ``input_ids``, and ``labels`` as its task has them."""
-
-IGNORED = -100
-"""The label of a position at which nothing is learned."""
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def export_gguf(path: Path, out: Path, *, home: Path, base_model: str | None = N
             f"This adapter cannot be written for {base_model}: {'; '.join(problems)}. {INSTEAD}"
         )
     alpha = _alpha(adapter, pairs)
-    tensors = _tensors(adapter, layout, alpha)
+    tensors = _tensors(pairs, layout, alpha)
     file.parent.mkdir(parents=True, exist_ok=True)
     _write(file, layout.family.name, alpha, tensors, f"LoRA adapter for {Path(base_model).name}")
     text = MODELFILE.format(
@@ -177,10 +177,10 @@ def _alpha(adapter: Adapter, pairs: dict[str, Pair]) -> float:
     return max(alphas, key=alphas.count)
 
 
-def _tensors(adapter: Adapter, layout: Layout, alpha: float) -> dict[str, Tensor]:
+def _tensors(pairs: dict[str, Pair], layout: Layout, alpha: float) -> dict[str, Tensor]:
     """The tensors of the file by name, out × in as in PyTorch (GGUF counts the other way)."""
     tensors = {}
-    for path, pair in pairs_of(adapter)[0].items():
+    for path, pair in pairs.items():
         name = layout.tensor_name(path)
         # A pair has its scaling in b, and llama.cpp will scale it by alpha / r.
         a, b = pair.a, pair.b * (pair.r / alpha)

@@ -24,7 +24,7 @@ from lora_engine.tasks.registry import TASKS
 
 README = """# {title}
 
-A LoRA adapter made with LoRA Workbench on {date}.
+{kind} made with LoRA Workbench on {date}.
 
 ## What it was trained on
 - Base model: `{base_model}`{revision}
@@ -39,13 +39,9 @@ A LoRA adapter made with LoRA Workbench on {date}.
 Every measured value is in `metrics.json`, every setting in `train_config.json`.
 
 ## How to load it
-With PEFT, from this folder unpacked as `adapter/`:
-
 {usage}
 {base_note}
 With LoRA Workbench: `python -m lora_engine compare --adapter adapter/ --prompt "…"`.
-The files are in PEFT's format (`adapter_config.json`, `adapter_model.safetensors`), which
-vLLM, transformers and other tools that take a LoRA adapter read as well.
 """
 BEST: dict[Metric, tuple[str, str, str]] = {
     "loss": ("loss", "fell", "lowest"),
@@ -143,7 +139,9 @@ def _readme(config: TrainConfig, profile: ModelProfile, work: Work, metrics: dic
     revision = work.model.revision
     held_out = metrics["validation_rows"]
     source = work.model.published_as
+    whole = METHODS[config.lora.method].trains != "pairs"
     return README.format(
+        kind="Trained weights of a model," if whole else "A LoRA adapter",
         title=f"{work.dataset.name} on {config.base_model}",
         date=datetime.now(UTC).date().isoformat(),
         base_model=config.base_model,
@@ -162,7 +160,7 @@ def _readme(config: TrainConfig, profile: ModelProfile, work: Work, metrics: dic
         seconds=metrics["seconds"],
         stopped=_end(metrics),
         outcome=_outcome(metrics, work.task.unit),
-        usage=work.task.usage(source, work.words),
+        usage=work.task.usage(source, work.words, whole=whole),
         base_note=f"\n{work.model.note}\n" if work.model.note else "",
     )
 

@@ -17,13 +17,13 @@ from lora_engine.data.nouns import Dataset, Problem
 from lora_engine.data.read import open_source
 from lora_engine.data.roles import guess, task_of
 from lora_engine.data.rowfile import read_rows, write_rows
+from lora_engine.data.tally import KEPT_PROBLEMS
 from lora_engine.errors import DataError
 
 OnProgress = Callable[[float, str], None]
 """Called with the share done, from 0 to 1, and a sentence."""
 
 COPY_BYTES = 1 << 20
-KEPT_PROBLEMS = 1000
 ROWS_FOR_GUESS = 1000
 COPIED, READ = 0.1, 0.6
 """Shares of the whole work at which the file is copied and its rows are on disk."""

@@ -6,6 +6,7 @@ A folder is made under another name and renamed when it is complete, so that two
 add the same file at once and a crash leaves nothing half done.
 """
 
+import os
 import re
 import shutil
 import time
@@ -195,10 +196,10 @@ class Library:
         with self._new_folder() as folder:
             original = keep_file(path, folder, tell)
             kept = self._of(original.dataset_id)
-            if not _is_complete(kept):
+            if not self._is_complete(kept):
                 dataset = read_in(original, name or path.name, tell)
                 _write(dataset, folder)
-                _publish(folder, kept)
+                self._publish(folder, kept)
         dataset = self.get(original.dataset_id)
         if name and name != dataset.name:
             dataset = dataset.model_copy(update={"name": name})
@@ -209,6 +210,24 @@ class Library:
         if not re.fullmatch(r"[0-9a-f]{16}", dataset_id):
             raise no_data(dataset_id)
         return self._folder / dataset_id
+
+    def _is_complete(self, kept: Path) -> bool:
+        """Whether a data set can be used; one damaged by a loss of power is made anew."""
+        try:
+            self.get(kept.name)
+        except DataError:
+            return False
+        return (kept / "rows.arrow").is_file()
+
+    def _publish(self, folder: Path, kept: Path) -> None:
+        """Give a complete folder its name, unless another process was first with the same file."""
+        if kept.exists() and not self._is_complete(kept):
+            shutil.rmtree(kept)
+        try:
+            folder.rename(kept)
+        except OSError:
+            if not self._is_complete(kept):
+                raise
 
     @contextmanager
     def _new_folder(self) -> Iterator[Path]:
@@ -228,22 +247,10 @@ def _silent(_share: float, _sentence: str) -> None:
     """Nobody wants to hear of progress."""
 
 
-def _is_complete(folder: Path) -> bool:
-    return (folder / "dataset.json").is_file() and (folder / "rows.arrow").is_file()
-
-
-def _publish(folder: Path, kept: Path) -> None:
-    """Give a complete folder its name, unless another process was first with the same file."""
-    if kept.exists() and not _is_complete(kept):
-        shutil.rmtree(kept)
-    try:
-        folder.rename(kept)
-    except OSError:
-        if not _is_complete(kept):
-            raise
-
-
 def _write(dataset: Dataset, folder: Path) -> None:
     new = folder / f".{uuid.uuid4().hex}.json"
-    new.write_text(dataset.model_dump_json(indent=1), encoding="utf-8")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(dataset.model_dump_json(indent=1))
+        file.flush()
+        os.fsync(file.fileno())  # a name may reach the disk before what it names
     new.replace(folder / "dataset.json")

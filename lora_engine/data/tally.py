@@ -3,6 +3,7 @@
 from lora_engine.data.nouns import Problem, ProblemKind, Sample
 
 KEPT_PROBLEMS = 1000
+"""Of a data set, or of a run: what a person might read."""
 
 
 class Tally:

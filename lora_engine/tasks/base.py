@@ -115,8 +115,11 @@ class Task(Protocol):
     def outcome(measured: Mapping[str, Any]) -> str:
         """One share's measures as a sentence for the README; empty where there is none."""
 
-    def usage(self, source: str, words: Words) -> str:
-        """How to load the adapter with PEFT and use it, in Markdown; ``source`` is the base."""
+    def usage(self, source: str, words: Words, *, whole: bool = False) -> str:
+        """How to load the adapter with other tools and use it, in Markdown.
+
+        ``source`` is the base; ``whole`` says that its own weights were trained.
+        """
 
     def compare(self, trial: Trial) -> dict[str, Any]:
         """What base and adapter make of a prompt: ``{"base", "adapted", …}``."""

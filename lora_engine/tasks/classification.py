@@ -180,11 +180,12 @@ class Classification:
         macro = f"{', ' if binary else ''}macro F1 {measured['f1_macro']:.1%}"
         return f"accuracy {measured['accuracy']:.1%}, {f1}{macro}"
 
-    def usage(self, source: str, words: Words) -> str:
+    def usage(self, source: str, words: Words, *, whole: bool = False) -> str:
         """See ``Task``."""
         separates = self._reader(words).separates
         return usage_of(
             "classification",
+            whole=whole,
             labels=list(self.labels),
             source=source,
             count=len(self.labels),

@@ -110,7 +110,7 @@ class Language:
         """See ``Task``."""
         return f"loss {measured['loss']:.3f} nats per token"
 
-    def usage(self, source: str, words: Words) -> str:
+    def usage(self, source: str, words: Words, *, whole: bool = False) -> str:
         """See ``Task``."""
         use = USAGE[self.name]
         if self.name == "chat":
@@ -118,7 +118,7 @@ class Language:
             use += TEMPLATE.format(template=chat.template) if chat.template else ""
             end = chat.end_of_answer()
             use += END.format(end=end) if end and end != words.tokenizer.eos_token else ""
-        return usage_of("language", source=source, use=use)
+        return usage_of("language", whole=whole, source=source, use=use)
 
     def compare(self, trial: Trial) -> dict[str, Any]:
         """Answers, and how far apart the two are: ``{"base", "adapted", "divergence"}``."""

@@ -135,9 +135,9 @@ class Rewriting:
             f"(greedy answers to {measured['answered_rows']:,} rows)"
         )
 
-    def usage(self, source: str, words: Words) -> str:
+    def usage(self, source: str, words: Words, *, whole: bool = False) -> str:
         """See ``Task``."""
-        return usage_of("rewriting", source=source)
+        return usage_of("rewriting", whole=whole, source=source)
 
     def compare(self, trial: Trial) -> dict[str, Any]:
         """Answers, and how far apart the two are: ``{"base", "adapted", "divergence"}``."""
