@@ -44,6 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def address(host: str, port: int) -> str:
+    """Where the page is, as a browser takes it."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def allowed_hosts(host: str, others: Sequence[str] = ()) -> list[str]:
     """The names under which a page that listens on ``host`` may be asked for.
 
@@ -104,7 +109,7 @@ def _serve(home: Path, host: str, port: int, hosts: list[str]) -> int:
             prevent_thread_lock=True,
             **launch_options(services, hosts),
         )
-        print(f"LoRA Workbench: http://{host}:{port}", flush=True)  # noqa: T201
+        print(f"LoRA Workbench: {address(host, port)}", flush=True)  # noqa: T201
         sweep(services)
         machine()  # asks a graphics driver, for which the first count must not wait
         while not ended.wait(0.5):  # a plain wait would not see Ctrl-C on Windows

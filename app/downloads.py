@@ -62,12 +62,14 @@ def answers_route(services: Services) -> Route:
     """``GET /adapters/<job id>.answers``: the last file that the run's adapter answered."""
 
     def send(request: Request) -> Response:
-        job_id = request.path_params["job_id"]
-        made = file_answers.latest(services, job_id)
+        try:
+            job = services.store.get(request.path_params["job_id"])
+        except WorkbenchError as error:
+            return PlainTextResponse(str(error), status_code=404)
+        made = file_answers.latest(services, job.id)
         if made is None:
-            return PlainTextResponse(f"Run {job_id} has answered no file yet.", status_code=404)
-        path = made[0]
-        name = answers_name(services.store.get(job_id), path)
-        return FileResponse(path, media_type="application/octet-stream", filename=name)
+            return PlainTextResponse(f"Run {job.id} has answered no file yet.", status_code=404)
+        name = answers_name(job, made[0])
+        return FileResponse(made[0], media_type="application/octet-stream", filename=name)
 
     return Route("/adapters/{job_id:int}.answers", send, methods=["GET", "HEAD"])

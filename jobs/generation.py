@@ -18,6 +18,7 @@ from jobs import reasons
 from jobs.serve_child import Event, ServeChild
 from jobs.store import Store
 from lora_engine.errors import WorkbenchError
+from lora_engine.lack_of_memory import says_out_of_memory
 
 LOOK_SECONDS = 0.1
 """Between two looks of a request that waits at whether it was stopped."""
@@ -234,7 +235,7 @@ def _end(child: ServeChild, number: int) -> None:
 def _reason(child: ServeChild) -> str:
     """Why a child that has ended did so."""
     code = child.close()
-    if child.memory_kills.explain(code) or reasons.says_out_of_memory(child.last_words()):
+    if child.memory_kills.explain(code) or says_out_of_memory(child.last_words()):
         return (
             "The machine ran out of memory while it answered: wait until training has ended, "
             "close other programs, or choose a smaller base model."

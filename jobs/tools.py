@@ -13,6 +13,7 @@ from typing import Any
 
 from jobs import devices, processes, reasons
 from lora_engine.errors import WorkbenchError
+from lora_engine.lack_of_memory import says_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def _read_lines(child: subprocess.Popen[bytes], said: "queue.Queue[str | None]")
 
 def _reason(name: str, code: int, words: list[str], kills: reasons.MemoryKills) -> str:
     doing = NAMES.get(name, name)
-    if kills.explain(code) or reasons.says_out_of_memory("\n".join(words)):
+    if kills.explain(code) or says_out_of_memory("\n".join(words)):
         return (
             f"The machine ran out of memory while {doing}: wait until training has ended, or "
             "close other programs."

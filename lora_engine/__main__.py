@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lora_engine.commands import adapters, compare, export, inspect, predict, train
 from lora_engine.commands.common import Parsers, Run
 from lora_engine.errors import WorkbenchError
+from lora_engine.lack_of_memory import is_out_of_memory
 
 GROUPS = (train, inspect, compare, predict, export, adapters)
 
@@ -29,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a folder that may not be written
         where = f"{error.filename}: " if error.filename else ""
         print(f"{where}{error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print("There is not enough memory for this.", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         return 130

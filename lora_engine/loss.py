@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lora_engine.batches import IGNORED, Example, collate, learned_tokens, read_tokens
+from lora_engine.batches import Example, collate, learned_tokens, read_tokens
+from lora_engine.data.examples import IGNORED
 
 
 class LossPath(Protocol):

@@ -6,7 +6,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from lora_engine.batches import IGNORED, Example, pad, read_tokens
+from lora_engine.batches import Example, pad, read_tokens
+from lora_engine.data.examples import IGNORED
 
 
 class PaddedPairs:

@@ -47,6 +47,7 @@ from lora_engine.classify import (
 from lora_engine.errors import AdapterError, WorkbenchError
 from lora_engine.finite import finite
 from lora_engine.generate import Decoding, Row, Speaker
+from lora_engine.lack_of_memory import is_out_of_memory
 from lora_engine.lora.switch import MOST_LOADED
 from lora_engine.model import choose_device
 from lora_engine.progress import Progress
@@ -85,7 +86,7 @@ class Service:
             self._tell(number, "error", message=str(error))
         except (MemoryError, RuntimeError) as error:
             log.exception("request failed")
-            short = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+            short = is_out_of_memory(error)
             self._tell(
                 number,
                 "error",

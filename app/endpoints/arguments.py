@@ -45,6 +45,8 @@ def json_object(value: Json | str | None, what: str) -> Json:
         return {}
     if not isinstance(value, dict):
         raise SettingsError("", f"The {what} must be a JSON object of names and values.")
+    if not _can_be_written(json.dumps(value, ensure_ascii=False)):
+        raise SettingsError("", f"The {what} have half a character in them.")
     return value
 
 
@@ -72,9 +74,20 @@ def text(value: object, name: str) -> str:
     """An argument that must be text; raises SettingsError."""
     if not isinstance(value, str):
         raise SettingsError(name, f"{name} must be text, but is {value!r}.")
+    if not _can_be_written(value):
+        raise SettingsError(name, f"{name} must be text, but has half a character in it.")
     if "\0" in value:  # no path and no name has one, and no process can be started with it
         raise SettingsError(name, f"{name} must be text, but has a null character in it.")
     return value
+
+
+def _can_be_written(said: str) -> bool:
+    """Whether it has no half of a character, which JSON can say and no file can hold."""
+    try:
+        said.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _whole(value: object, name: str, said: str) -> int:

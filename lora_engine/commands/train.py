@@ -5,7 +5,8 @@ from pathlib import Path
 
 from lora_engine.commands.common import Parsers, say, takes_4bit, takes_device, tell
 from lora_engine.config import TrainConfig
-from lora_engine.errors import AdapterError
+from lora_engine.errors import AdapterError, SettingsError
+from lora_engine.lack_of_memory import is_out_of_memory, out_of_memory
 from lora_engine.progress import Progress
 
 
@@ -52,15 +53,20 @@ def _train(options: argparse.Namespace) -> None:
     from lora_engine.outcome import told_scores
     from lora_engine.train import train
 
-    result = train(
-        config,
-        options.out,
-        _report,
-        lambda: False,
-        home=options.data_dir,
-        resume=options.resume,
-        device=options.device,
-    )
+    try:
+        result = train(
+            config,
+            options.out,
+            _report,
+            lambda: False,
+            home=options.data_dir,
+            resume=options.resume,
+            device=options.device,
+        )
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise SettingsError("", out_of_memory(config)) from None
+        raise
     for sentence in told_scores(result.metrics):
         tell(Progress(phase="evaluating", message=sentence))
 

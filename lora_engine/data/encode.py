@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from lora_engine.data.examples import IGNORED, ExampleMaker
+from lora_engine.data.examples import ExampleMaker
 from lora_engine.data.nouns import Problem, Sample
 from lora_engine.data.split import split
 from lora_engine.data.stored import StoredRows, batch_of
@@ -18,7 +18,7 @@ from lora_engine.data.tally import Tally
 from lora_engine.data.tokens import Encoder, prompt_ids
 from lora_engine.errors import DataError
 
-__all__ = ["IGNORED", "Encoded", "encode", "encode_dataset", "prompt_ids", "split"]
+__all__ = ["Encoded", "encode", "encode_dataset", "prompt_ids", "split"]
 
 BATCH_SAMPLES = 256
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lora_engine.batches import IGNORED, Example
+from lora_engine.batches import Example
 from lora_engine.config import TrainConfig
+from lora_engine.data.examples import IGNORED
 from lora_engine.fast import liger
 from lora_engine.fast.learned import LearnedPath
 from lora_engine.fast.packed import PackedPath

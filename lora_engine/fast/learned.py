@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lora_engine.batches import IGNORED, Example, collate
+from lora_engine.batches import Example, collate
+from lora_engine.data.examples import IGNORED
 from lora_engine.fast.head_loss import head_loss
 from lora_engine.loss import PaddedPath
 

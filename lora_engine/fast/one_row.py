@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lora_engine.batches import IGNORED, Example
+from lora_engine.batches import Example
+from lora_engine.data.examples import IGNORED
 from lora_engine.fast.head_loss import head_loss
 from lora_engine.fast.shares import row_length
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Generator, Tensor, nn
 
-from lora_engine.batches import IGNORED, Example
+from lora_engine.batches import Example
+from lora_engine.data.examples import IGNORED
 from lora_engine.fast.crew import AT_ONCE, Crew
 from lora_engine.fast.even import split_evenly
 

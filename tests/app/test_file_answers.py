@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,9 @@ def test_the_last_file_of_answers_stays_with_the_run(
         sent = web.get(f"/adapters/{job.id}.answers")
         assert sent.content == again.read_bytes()
         assert f"house-style-{job.id}-answers.jsonl" in sent.headers["content-disposition"]
+        assert web.get("/adapters/99.answers").status_code == 404
+        left = services.store.job_dir(99) / "answers"  # of a run that is being deleted
+        shutil.copytree(folder / "answers", left)
         assert web.get("/adapters/99.answers").status_code == 404
 
     (folder / "answers" / "report.json").write_text("{")

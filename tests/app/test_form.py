@@ -109,6 +109,12 @@ def test_every_method_survives_the_form(
     assert make_config(form_values(before), "m", "d") == before
 
 
+def test_a_comma_within_a_count_divides_no_patterns() -> None:
+    ranks = {r"layers\.\d{1,2}\.q_proj": 4, "v_proj": 2, "k{3}": 1}
+    before = config(lora={"rank_pattern": ranks, "alpha_pattern": {"q{1,2}": 1234.5678}})
+    assert make_config(form_values(before), "m", "d") == before
+
+
 def test_what_stands_in_a_hidden_field_decides_nothing() -> None:
     values = default_values() | {
         "lora.method": "full",

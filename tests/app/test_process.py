@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.__main__ import address as address_of
 from app.__main__ import allowed_hosts
 from tests.app.serving import ROOT, answers, end, environment, free_port, start_module, until
 
@@ -112,6 +113,11 @@ def test_only_this_machines_names_lead_to_a_page_that_listens_here(address: str)
             assert connection.getresponse().status == status, name
         finally:
             connection.close()
+
+
+def test_the_address_of_a_page() -> None:
+    assert address_of("127.0.0.1", 7860) == "http://127.0.0.1:7860"
+    assert address_of("::1", 7860) == "http://[::1]:7860"
 
 
 def test_the_names_of_a_page() -> None:

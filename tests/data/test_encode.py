@@ -11,7 +11,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from lora_engine.data import Library, Sample, Turn
-from lora_engine.data.encode import IGNORED, Encoded, encode_dataset, split
+from lora_engine.data.encode import Encoded, encode_dataset, split
+from lora_engine.data.examples import IGNORED
 from lora_engine.errors import DataError
 from tests.data import templates
 from tests.data.conftest import CHATML, make_tokenizer

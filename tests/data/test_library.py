@@ -235,6 +235,16 @@ def test_what_a_crash_left_behind_is_no_data_set_and_goes_away(
     assert not old.exists()
 
 
+@pytest.mark.parametrize("left", [b"", b"{", b"null", b'{"dataset_id": 5}'])
+def test_a_damaged_data_set_can_be_added_again(left: bytes, library: Library, table: Path) -> None:
+    dataset = library.add(table)
+    (library._of(dataset.dataset_id) / "dataset.json").write_bytes(left)
+    assert library.list() == []
+    again = library.add(table)
+    assert (again.dataset_id, again.rows) == (dataset.dataset_id, dataset.rows)
+    assert library.get(dataset.dataset_id) == again
+
+
 def test_two_processes_may_add_the_same_file_at_once(table: Path, tmp_path: Path) -> None:
     table.write_text("prompt,completion\n" + "".join(f"q{n},a{n}\n" for n in range(20_000)))
     code = (

@@ -271,6 +271,44 @@ def test_train_holds_the_base_in_four_bits_where_asked(
     assert asked == [held]
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory.")])
+def test_lack_of_memory_is_one_sentence(
+    error: Exception,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    from lora_engine import export, train
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"base_model": "m", "dataset": "x", "batch_size": 8}))
+    monkeypatch.setattr(train, "train", fail)
+    assert main(["train", str(config), "--out", str(tmp_path)]) == 1
+    assert "ran out of memory: try batch size 4 instead of 8" in capsys.readouterr().err
+    monkeypatch.setattr(export, "export_merged", fail)
+    command = ["export", "--format", "merged", "--out", str(tmp_path / "m")]
+    assert main([*command, "--adapter", str(tmp_path), "--data-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "There is not enough memory for this.\n"
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_engine import train
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"base_model": "m", "dataset": "x"}))
+    monkeypatch.setattr(train, "train", fail)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        main(["train", str(config), "--out", str(tmp_path)])
+
+
 def test_an_answer_is_told_as_text() -> None:
     assert as_text("Ahoy") == "Ahoy"
     assert as_text({"calm": 0.125, "loud": 0.875}) == "  87.5%  loud\n  12.5%  calm"

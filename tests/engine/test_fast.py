@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto import CONFIG_MAPPING
 
 from lora_engine.adapter import trained_tensors
-from lora_engine.batches import IGNORED, Example
+from lora_engine.batches import Example
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.data.examples import IGNORED
 from lora_engine.fast import attention, head_loss
 from lora_engine.fast.choice import choose_path, first_that_fits
 from lora_engine.fast.learned import LearnedPath

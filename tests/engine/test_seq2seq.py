@@ -18,9 +18,9 @@ from transformers import (
 )
 
 from lora_engine import adapter as adapter_files
-from lora_engine.batches import IGNORED
 from lora_engine.compare import compare
 from lora_engine.config import LoraConfig, TrainConfig
+from lora_engine.data.examples import IGNORED
 from lora_engine.generate import Answers, Decoding, Row, Speaker
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
