@@ -18,8 +18,8 @@ CHANGED = "changed_weights.safetensors"
 TRAINING = "train_config.json"
 COMBINED = "combined.json"
 TASK = "task.json"
-"""Says what PEFT's files do not: the labels of a classifier, that plain text was learned, or, of an
-adapter made elsewhere, how its base was held."""
+"""Says what PEFT's files do not: what was learned, with a classifier's labels; of an adapter made
+elsewhere also how its base was held."""
 TASKS = ("chat", "text", "classification", "seq2seq")
 TASK_TYPES = {"chat": "CAUSAL_LM", "classification": "SEQ_CLS", "seq2seq": "SEQ_2_SEQ_LM"}
 UNKNOWN_HERE = (

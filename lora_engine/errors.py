@@ -47,3 +47,11 @@ class DivergedError(WorkbenchError):
 
 class AdapterError(WorkbenchError):
     """An adapter file cannot be read or does not fit its base model."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of an error, without the pages that may follow."""
+    first, *others = str(error).strip().splitlines() or [type(error).__name__]
+    if first.endswith(":") and others:  # a heading, such as torch's of tensors that do not fit
+        first += f" {others[0].strip()}"
+    return first[:200]

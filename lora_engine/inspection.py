@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from lora_engine.errors import ModelError
+from lora_engine.errors import ModelError, first_line
 from lora_engine.folders import tensor_formats
 from lora_engine.lora.paths import path_class
 from lora_engine.profile import LINEAR_KINDS, ModelProfile, ModuleGroup, ModuleKind, TensorInfo
@@ -75,7 +75,7 @@ def model_task(folder: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise ModelError(
             f"The model in {folder} cannot be used: its config.json does not describe a model "
-            f"that this version knows ({_first_line(error)})."
+            f"that this version knows ({first_line(error)})."
         ) from error
 
 
@@ -94,7 +94,7 @@ def meta_model(folder: Path, task: str | None = None, num_labels: int = 2) -> Pr
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise ModelError(
             f"The model in {folder} cannot be used: its config.json does not describe a model "
-            f"for {task or 'text'} that this version knows ({_first_line(error)})."
+            f"for {task or 'text'} that this version knows ({first_line(error)})."
         ) from error
     return model
 
@@ -245,7 +245,3 @@ def _notes(model: PreTrainedModel) -> tuple[str, ...]:
         f"The experts of this model ({len(stacked)} tensors such as {stacked[0]}) are held as "
         "stacked parameters, not as layers, so they stay as they are; attention can be adapted.",
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

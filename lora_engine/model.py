@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from lora_engine.config import Precision, Quantization
-from lora_engine.errors import ModelError
+from lora_engine.errors import ModelError, first_line
 from lora_engine.inspection import AUTO_CLASSES, meta_model
 from lora_engine.quantization import keep_trainable, quantization_settings
 
@@ -116,7 +116,7 @@ def load_with_missing(
     except torch.OutOfMemoryError:
         raise  # a quantised model is loaded onto the card; what to do then is known elsewhere
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ModelError(f"The model in {folder} cannot be loaded: {error}") from error
+        raise ModelError(f"The model in {folder} cannot be loaded: {first_line(error)}") from error
     if not options:  # a quantised model is on its device already and cannot be moved
         model.to(device)
     keep_trainable(model)
@@ -130,7 +130,9 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"The tokenizer in {folder} cannot be loaded: {error}") from error
+        raise ModelError(
+            f"The tokenizer in {folder} cannot be loaded: {first_line(error)}"
+        ) from error
     if not tokenizer.is_fast:
         raise ModelError(f"The model in {folder} has no tokenizer.json, which is needed here.")
     return tokenizer

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lora_engine import adapter
+from lora_engine.adapter_config import TASK
 from lora_engine.batches import Plan
 from lora_engine.best import best_of
 from lora_engine.checkpoint import RunState
@@ -126,6 +127,8 @@ def write_adapter(
         model, unfinished, config.lora, profile, work.model.published_as, work.model.revision
     )
     work.task.leave(unfinished, metrics)
+    learned = {key: said for key, said in work.task.about().items() if key in ("task", "labels")}
+    _write_json(unfinished / TASK, learned)
     _write_json(unfinished / "train_config.json", config.to_json())
     _write_json(unfinished / "metrics.json", metrics)
     (unfinished / "README.md").write_text(_readme(config, profile, work, metrics), "utf-8")

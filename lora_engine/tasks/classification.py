@@ -1,6 +1,5 @@
 """Classification: a text, or a pair of texts, gets one of some labels."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from transformers import PreTrainedModel
 
 from lora_engine import scores
 from lora_engine.adapter import Adapter
-from lora_engine.adapter_config import TASK
 from lora_engine.answering import Answerer, Desk, Sorting
 from lora_engine.class_loss import ClassPath, PaddedClasses, probabilities
 from lora_engine.classify import (
@@ -164,11 +162,7 @@ class Classification:
         }
 
     def leave(self, folder: Path, measured: Mapping[str, Any]) -> None:
-        """The labels, and the confusion matrix of the test rows (or else of the validation rows)
-        as a picture."""
-        said = {"task": self.name, "labels": list(self.labels)}
-        text = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
-        (folder / TASK).write_text(text, encoding="utf-8")
+        """The confusion matrix of the test rows, or else of the validation rows, as a picture."""
         if shown := measured.get("test") or measured.get("validation"):
             draw(shown["confusion"], self.labels, folder / PICTURE)
 

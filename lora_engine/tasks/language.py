@@ -1,6 +1,5 @@
 """Chat and plain text: a causal language model learns what comes next."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ import torch
 from transformers import PreTrainedModel
 
 from lora_engine.adapter import Adapter
-from lora_engine.adapter_config import TASK
 from lora_engine.answering import Answerer, Desk, Writing
 from lora_engine.config import Quantization, TrainConfig
 from lora_engine.data.chat import ChatFormat
@@ -100,10 +98,7 @@ class Language:
         return {"task": self.name}
 
     def leave(self, folder: Path, measured: Mapping[str, Any]) -> None:
-        """That plain text was learned, which PEFT's files do not say."""
-        if self.name == "text":
-            said = json.dumps({"task": self.name}, indent=2) + "\n"
-            (folder / TASK).write_text(said, encoding="utf-8")
+        """Nothing."""
 
     @staticmethod
     def outcome(measured: Mapping[str, Any]) -> str:

@@ -125,7 +125,7 @@ class Rewriting:
         return {"task": self.name}
 
     def leave(self, folder: Path, measured: Mapping[str, Any]) -> None:
-        """Nothing beside the adapter: PEFT's own file says what was learned."""
+        """Nothing."""
 
     @staticmethod
     def outcome(measured: Mapping[str, Any]) -> str:

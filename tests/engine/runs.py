@@ -16,6 +16,7 @@ FILES = {
     "adapter_config.json",
     "adapter_model.safetensors",
     "metrics.json",
+    "task.json",
     "train_config.json",
 }
 

@@ -21,9 +21,12 @@ from lora_engine import adapter as adapter_files
 from lora_engine.compare import compare
 from lora_engine.config import LoraConfig, TrainConfig
 from lora_engine.data.examples import IGNORED
+from lora_engine.export import export_merged
+from lora_engine.fits import check_fit
 from lora_engine.generate import Answers, Decoding, Row, Speaker
 from lora_engine.inspection import profile_model
 from lora_engine.lora.inject import inject
+from lora_engine.predict import Order, predict
 from lora_engine.rewriting_loss import PaddedPairs
 from lora_engine.serve import Service
 from lora_engine.train import TrainResult, train
@@ -203,6 +206,29 @@ def test_a_run_learns_measures_and_answers_as_the_reference(
     done = json.loads(out.getvalue().splitlines()[-1])
     assert done["texts"] == [answers["base"], answers["adapted"]]
     assert done["divergence"] == pytest.approx(answers["divergence"], rel=1e-4)
+
+
+@pytest.mark.parametrize("family", MAKES)
+def test_whole_weights_are_known_to_be_an_encoder_decoders(family: str, tmp_path: Path) -> None:
+    """No file of PEFT's says so."""
+    folder = tiny.save_model_folder(tmp_path / "model", MAKES[family][0]())
+    data = tmp_path / "d.csv"
+    data.write_text("prompt,completion\n" + "".join(f"what {w},the {w}\n" for w in WORDS))
+    config = {
+        "base_model": str(folder), "dataset": str(data), "max_steps": 2, "learning_rate": 0.01,
+        "precision": "fp32", "lora": {"method": "full"},
+    }  # fmt: skip
+    home, out = tmp_path / "home", tmp_path / "out"
+    train(TrainConfig.parse(config), out, lambda _: None, lambda: False, home=home, device="cpu")
+    assert check_fit(out / "adapter.zip", None, home).task == "seq2seq"
+    merged = export_merged(
+        out / "adapter.zip", tmp_path / "merged", home=home, report=lambda _: None
+    )
+    assert merged.difference == 0
+    assert merged.adapter_change > 0
+    order = Order(data=str(data), out=tmp_path / "a.csv", decoding=Decoding(max_new_tokens=4))
+    found = predict(out / "adapter.zip", order, home=home, report=lambda _: None, device="cpu")
+    assert (found.task, found.rows) == ("seq2seq", len(WORDS))
 
 
 @pytest.mark.usefixtures("trained")

@@ -62,7 +62,7 @@ def test_a_run_learns_measures_and_leaves_every_file(
     assert 0.5 < mistake["confidence"] <= 1
 
     with zipfile.ZipFile(tmp_path / "out" / "adapter.zip") as zipped:
-        assert set(zipped.namelist()) == FILES | {"task.json", "confusion.png"}
+        assert set(zipped.namelist()) == FILES | {"confusion.png"}
         readme = zipped.read("README.md").decode()
         assert json.loads(zipped.read("metrics.json")) == metrics
     assert "accuracy 75.0%, F1 80.0% (of “loud”), macro F1 73.3%" in readme
