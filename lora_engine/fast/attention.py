@@ -24,6 +24,9 @@ PADDED = "packed_rows"
 VARLEN = "packed_varlen"
 """The same for GPUs (``fast/varlen.py``)."""
 
+ATTENDING = {"attention", "full_attention", "sliding_attention", "chunked_attention"}
+"""Kinds of layers, as a model's config names them, whose tokens meet in attention alone."""
+
 BLOCK = 128
 """Queries a block; 64 and 256 measured slower."""
 
@@ -74,6 +77,23 @@ def is_causal(module: nn.Module, options: Mapping[str, Any]) -> bool:
     """Whether no position sees ahead: as the call says, else as the module does."""
     said = options.get("is_causal")
     return bool(getattr(module, "is_causal", True) if said is None else said)
+
+
+def keeps_rows_apart(model: Any) -> bool:
+    """Whether rows packed into one can be kept apart: their tokens meet in transformers' attention
+    and nowhere else.
+
+    A convolution, a recurrence or an attention of the model's own reads across their borders; in a
+    model that knows little yet, by so little that no measured loss tells.
+    """
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    return (
+        model._can_set_attn_implementation()
+        and model._supports_attention_backend
+        and not model._is_stateful
+        and kinds <= ATTENDING
+        and not any(isinstance(module, nn.Conv1d) for module in model.modules())
+    )
 
 
 def padded_attention(

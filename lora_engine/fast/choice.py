@@ -16,6 +16,7 @@ from lora_engine.batches import Example
 from lora_engine.config import TrainConfig
 from lora_engine.data.examples import IGNORED
 from lora_engine.fast import liger
+from lora_engine.fast.attention import keeps_rows_apart
 from lora_engine.fast.learned import LearnedPath
 from lora_engine.fast.packed import PackedPath
 from lora_engine.fast.shares import trained_in
@@ -24,6 +25,11 @@ from lora_engine.fast.varlen import VarlenPath
 from lora_engine.loss import LossPath, PaddedPath
 
 log = logging.getLogger(__name__)
+
+CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""How configs name a cap on the logits, which would hardly show in two short rows."""
+WINDOWS = ("sliding_window", "sliding_window_size", "attention_chunk_size")
+"""How configs name the tokens that attention reaches, if not all."""
 
 
 def choose_path(
@@ -36,14 +42,13 @@ def choose_path(
     head = model.get_output_embeddings()
     trains_head = any(parameter.requires_grad for parameter in head.parameters())
     text_config = model.config.get_text_config()
-    # whose cap would hardly show in two short rows
-    is_capped = getattr(text_config, "final_logit_softcapping", None)
+    is_capped = any(getattr(text_config, name, None) for name in CAPS)
     if not config.fast or type(head) is not torch.nn.Linear or trains_head or is_capped:
         return plain
-    window = getattr(text_config, "sliding_window", None)
+    reach = min((w for name in WINDOWS if (w := getattr(text_config, name, None))), default=longest)
     noisy = config.neftune_noise_alpha is not None  # its size depends on the padded length
     ways: list[Callable[[], LossPath]] = [partial(LearnedPath, *how)]
-    if not noisy and not (window and longest > window):
+    if not noisy and longest <= reach and keeps_rows_apart(model):
         if device.type == "cpu":
             recomputes = config.gradient_checkpointing == "on"
             ways.insert(0, partial(PackedPath, model, recomputes, config.label_smoothing))

@@ -110,7 +110,7 @@ def choose_classes(
     window = getattr(model.config, "sliding_window", None)
     fits = (
         model.device.type == "cpu"
-        and model._can_set_attn_implementation()
+        and attention.keeps_rows_apart(model)
         and not (window and longest > window)
     )
     if not config.fast or noisy or not fits:

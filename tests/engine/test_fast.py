@@ -214,3 +214,50 @@ def test_models_that_packing_does_not_know_take_the_reference_path() -> None:
     model = AutoModelForCausalLM.from_config(dropping).requires_grad_(False)
     assert type(choose_path(model, settings(), 0, CPU, longest=9)) is LearnedPath
     assert model.config._attn_implementation == "sdpa"
+
+
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16}
+READS_ACROSS: dict[str, dict[str, Any]] = {
+    "bloom": {},
+    "xglm": {"d_model": 64, "ffn_dim": 96, "num_layers": 2, "attention_heads": 4},
+    "openai-gpt": {"n_embd": 64, "n_layer": 2, "n_head": 4},
+    "lfm2": {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
+    "jamba": {
+        "attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 1, "mamba_dt_rank": 8,
+        "use_mamba_kernels": False,
+    },
+    "falcon_h1": {
+        "mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16,
+        "mamba_n_groups": 1,
+    },
+    "granitemoehybrid": {
+        "layer_types": ["mamba", "attention"], "num_local_experts": 2, "num_experts_per_tok": 1,
+        "shared_intermediate_size": 64, **MAMBA,
+    },
+    "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 64, "attention_window_size": 64},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READS_ACROSS)
+def test_rows_are_not_packed_where_they_would_read_each_other(name: str) -> None:
+    """Nor is a cap on the logits left out: by too little to be measured in a model that knows
+    nothing, so that the numbers are compared in one of five times the weights."""
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[name](**SMALL | READS_ACROSS[name])
+    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    path = choose_path(model, settings(), 0, CPU, longest=41)
+    assert not isinstance(path, PackedPath)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(5)
+        plain = PaddedPath(model, 0, 2, CPU, 0.0)
+        texts = rows((24, 17, 41))
+        torch.testing.assert_close(path.loss_sum(texts), plain.loss_sum(texts), rtol=1e-5, atol=0)
+
+
+def test_attention_in_chunks_bounds_the_rows_that_are_packed() -> None:
+    model = tiny.llama().requires_grad_(False)
+    model.config.attention_chunk_size = 64
+    assert type(choose_path(model, settings(), 0, CPU, longest=65)) is LearnedPath
+    assert isinstance(choose_path(model, settings(), 0, CPU, longest=64), PackedPath)
