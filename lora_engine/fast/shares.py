@@ -73,19 +73,25 @@ class Shares:
         learned = self.learned(examples)
         trained = self._trained
 
-        def one(share: list[tuple[int, list[Example]]]) -> tuple[float, list[Tensor]]:
-            total, sums = 0.0, [torch.zeros_like(tensor) for tensor in trained]
+        def one(share: list[tuple[int, list[Example]]]) -> tuple[float, dict[int, Tensor]]:
+            total = 0.0
+            sums: dict[int, Tensor] = {}  # of what a loss depends on: a model may have more layers
             for seed, pack in share:
                 dropping = Generator().manual_seed(seed) if self._own_draws else None
                 loss = self.loss_sum(pack, dropping) / learned
-                torch._foreach_add_(sums, torch.autograd.grad(loss, trained))
+                found = torch.autograd.grad(loss, trained, allow_unused=True)
+                gradients = {n: each for n, each in enumerate(found) if each is not None}
+                for n in gradients.keys() - sums.keys():
+                    sums[n] = torch.zeros_like(trained[n])
+                torch._foreach_add_([sums[n] for n in gradients], list(gradients.values()))
                 total += loss.item()
             return total, sums
 
         total = 0.0
         for loss, gradients in self._each(one, self._seeded(self.shares(examples))):
             total += loss
-            for tensor, gradient in zip(trained, gradients, strict=True):
+            for n, gradient in gradients.items():
+                tensor = trained[n]
                 tensor.grad = gradient if tensor.grad is None else tensor.grad.add_(gradient)
         return total
 

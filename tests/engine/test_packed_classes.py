@@ -84,6 +84,18 @@ def test_packed_texts_have_the_padded_loss_and_gradients(name: str) -> None:
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_what_is_trained_and_never_used_has_no_gradient() -> None:
+    """As ESM's head for contacts, which a classifier does not ask."""
+    model = family("bert").requires_grad_(False)
+    model.classifier.requires_grad_(True)
+    model.spare = torch.nn.Linear(4, 4)
+    path = choose_classes(model, PaddedClasses(model, 1, 16), settings(), longest=31)
+    assert isinstance(path, PackedClasses)
+    path.backward(texts(types=True))
+    assert model.spare.weight.grad is None
+    assert model.classifier.weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("name", PADDED)
 def test_a_family_that_cannot_be_packed_is_padded(name: str) -> None:
     model = family(name)
