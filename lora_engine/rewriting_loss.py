@@ -44,7 +44,7 @@ class PaddedPairs:
         logits = self._model(
             input_ids=pad(ids, self._pad_id).to(device),
             attention_mask=pad([[1] * len(row) for row in ids], 0).to(device),
-            decoder_input_ids=self._model.prepare_decoder_input_ids_from_labels(labels=labels),
+            decoder_input_ids=self._shifted(labels),
             use_cache=False,
         ).logits
         return F.cross_entropy(
@@ -54,3 +54,11 @@ class PaddedPairs:
             reduction="sum",
             label_smoothing=self._label_smoothing if self._model.training else 0.0,
         )
+
+    def _shifted(self, labels: Tensor) -> Tensor:
+        """The labels one place to the right, as the family does it."""
+        if prepare := getattr(self._model, "prepare_decoder_input_ids_from_labels", None):
+            return prepare(labels=labels)  # type: ignore[no-any-return]
+        start = self._model.config.decoder_start_token_id  # M2M-100 and NLLB, as their forward does
+        shifted = F.pad(labels[:, :-1], (1, 0), value=start)
+        return shifted.masked_fill(shifted == IGNORED, self._pad_id)

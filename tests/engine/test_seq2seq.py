@@ -14,6 +14,8 @@ from transformers import (
     AutoTokenizer,
     BartConfig,
     BartForConditionalGeneration,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
     PreTrainedModel,
 )
 
@@ -49,7 +51,24 @@ def bart() -> PreTrainedModel:
     return BartForConditionalGeneration(config).eval()
 
 
-MAKES = {"t5": (tiny.t5, ("q", "v")), "bart": (bart, ("q_proj", "v_proj"))}
+def m2m() -> PreTrainedModel:
+    """The family of NLLB, which does not say how it shifts labels."""
+    torch.manual_seed(0)
+    config = M2M100Config(
+        vocab_size=tiny.VOCABULARY, d_model=64, encoder_layers=2, decoder_layers=2,
+        encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=96,
+        decoder_ffn_dim=96, max_position_embeddings=128, dropout=0.0, attention_dropout=0.0,
+        activation_dropout=0.0, encoder_layerdrop=0.0, decoder_layerdrop=0.0, pad_token_id=3,
+        bos_token_id=0, eos_token_id=1, decoder_start_token_id=1,
+    )  # fmt: skip
+    return M2M100ForConditionalGeneration(config).eval()
+
+
+MAKES = {
+    "t5": (tiny.t5, ("q", "v")),
+    "bart": (bart, ("q_proj", "v_proj")),
+    "m2m": (m2m, ("q_proj", "v_proj")),
+}
 
 
 @pytest.fixture(scope="module", params=list(MAKES))
