@@ -82,3 +82,21 @@ def test_experts_held_as_one_tensor_are_not_offered_and_the_profile_says_why(fam
     assert not any(t.name.rpartition(".")[0] in offered for t in stacked)
     if stacked:
         assert "stay as they are" in profile.notes[0]
+
+
+LLAMA4 = {
+    "head_dim": 16, "num_local_experts": 2, "intermediate_size_mlp": 96, "attention_chunk_size": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "settings"), [("llama4_text", LLAMA4), ("phimoe", {})])
+def test_a_router_that_is_a_linear_layer_by_name_only_is_not_offered(
+    family: str, settings: dict[str, Any]
+) -> None:
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[family](**COMMON | settings))
+    routers = [path for path, _ in model.named_modules() if path.endswith("router")]
+    assert routers
+    profile = profile_of(model)
+    offered = {path for group in profile.groups for path in group.paths}
+    assert offered.isdisjoint(routers)
+    assert profile.default_targets == ("q_proj", "v_proj")
