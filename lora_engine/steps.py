@@ -87,8 +87,8 @@ class Decoder:
 
 
 class Rereader(Decoder):
-    """A causal model whose memory is no cache of keys and values (Mamba, RWKV): the whole text is
-    read anew for every token. Such models take padding for text."""
+    """A causal model whose memory is no plain cache of keys and values (Mamba, RWKV, MiniMax): the
+    whole text is read anew for every token. Such models take padding for text."""
 
     together: ClassVar[bool] = False
 
@@ -112,7 +112,8 @@ def steps_of(model: Any, positions: int) -> Steps:
     """The way to ask ``model``, which knows so many positions."""
     if model.config.is_encoder_decoder:
         return EncoderDecoder(model)
-    reads_cache = "past_key_values" in inspect.signature(model.forward).parameters
+    takes_cache = "past_key_values" in inspect.signature(model.forward).parameters
+    reads_cache = takes_cache and model._supports_default_dynamic_cache()
     return Decoder(model, positions) if reads_cache else Rereader(model)
 
 

@@ -9,6 +9,7 @@ them in ways that have nothing to do with rows.
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from lora_engine.adapter import Adapter, attach
 from lora_engine.lora.grouped import Group, Pair, group, pair_of
 from lora_engine.lora.inject import adapted, remove, saved_modules
 from lora_engine.lora.layers import LoRALayer
+from lora_engine.lora.paths import path_class
 from lora_engine.lora.whole import WholeWeights
 
 MOST_LOADED = 8
@@ -27,6 +29,18 @@ Change = Callable[[Tensor, Tensor], Tensor]
 """(input, base output) of one row at one module → the adapted output."""
 Changes = dict[str, list[Change]]
 """Module path → what happens there, in order."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An adapter, ready to be switched in."""
+
+    adapter: Adapter
+    changes: Changes
+    whole: WholeWeights | None
+    """What is put into the model for a row alone."""
+
+
 Route = list[tuple[int, float, list[Change]]]
 """Row, strength, and what happens to the row at one module."""
 
@@ -41,7 +55,7 @@ class Switchboard:
         self._model = model
         self._grouping = grouping
         """False sends every row by itself: the reference that ``grouped`` is tested against."""
-        self._loaded: dict[int, tuple[Adapter, Changes | WholeWeights]] = {}
+        self._loaded: dict[int, Loaded] = {}
         self._hooked: set[str] = set()
         self._row_count = 0
         self._route: dict[str, Group | Route] = {}
@@ -59,11 +73,11 @@ class Switchboard:
 
     def _goes_alone(self, adapter: Adapter) -> bool:
         """Whether it changes what is computed once for all rows, as tables of positions are."""
-        changes = self._changes(adapter)
-        if isinstance(changes, WholeWeights):
+        loaded = self._load(adapter)
+        if loaded.whole:
             return True
         words = getattr(self._model, "get_input_embeddings", lambda: None)()
-        embeddings = (self._model.get_submodule(path) for path in changes)
+        embeddings = (self._model.get_submodule(path) for path in loaded.changes)
         return any(
             isinstance(module, nn.Embedding)
             and (words is None or module.weight is not words.weight)
@@ -85,12 +99,11 @@ class Switchboard:
             for row, (adapter, strength) in enumerate(rows):
                 if adapter is None or not strength:
                     continue
-                changes = self._changes(adapter)
-                if isinstance(changes, WholeWeights):
+                loaded = self._load(adapter)
+                if loaded.whole:
                     assert len(rows) == 1, "such a row has a batch of its own"
-                    putting.enter_context(changes.put_in(strength))
-                    continue
-                for path, there in changes.items():
+                    putting.enter_context(loaded.whole.put_in(strength))
+                for path, there in loaded.changes.items():
                     by_path.setdefault(path, []).append((row, strength, there))
             self._route = {path: self._grouped(route) for path, route in by_path.items()}
             try:
@@ -108,23 +121,18 @@ class Switchboard:
             pairs.append((row, strength, only.pair))
         return group(pairs, self._row_count)
 
-    def _changes(self, adapter: Adapter) -> Changes | WholeWeights:
+    def _load(self, adapter: Adapter) -> Loaded:
         known = self._loaded.pop(id(adapter), None)
         if known is None:
             while len(self._loaded) >= MOST_LOADED:
                 self._loaded.pop(next(iter(self._loaded)))
-            if adapter.lora.method == "lora":
-                known = (adapter, self._hooked_at(_load(self._model, adapter)))
-            else:
-                known = (adapter, _load_whole(self._model, adapter))
+            load = _load if adapter.lora.method == "lora" else _load_whole
+            known = load(self._model, adapter)
+            for path in known.changes.keys() - self._hooked:
+                self._model.get_submodule(path).register_forward_hook(self._hook_at(path))
+                self._hooked.add(path)
         self._loaded[id(adapter)] = known
-        return known[1]
-
-    def _hooked_at(self, changes: Changes) -> Changes:
-        for path in changes.keys() - self._hooked:
-            self._model.get_submodule(path).register_forward_hook(self._hook_at(path))
-            self._hooked.add(path)
-        return changes
+        return known
 
     def _hook_at(self, path: str) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
@@ -148,7 +156,7 @@ class Switchboard:
         return batch[row * length : (row + 1) * length]
 
 
-def _load_whole(model: nn.Module, adapter: Adapter) -> WholeWeights:
+def _load_whole(model: nn.Module, adapter: Adapter) -> Loaded:
     """The weights of a run without pairs; ``model`` is the untouched base before and after."""
     own = {
         name: parameter.detach().clone()
@@ -161,10 +169,10 @@ def _load_whole(model: nn.Module, adapter: Adapter) -> WholeWeights:
             attach(model, adapter)
         finally:
             model.requires_grad_(False)
-    return whole
+    return Loaded(adapter, {}, whole)
 
 
-def _load(model: nn.Module, adapter: Adapter) -> Changes:
+def _load(model: nn.Module, adapter: Adapter) -> Loaded:
     """The parts of an adapter with pairs; ``model`` is the untouched base before and after."""
     before = {
         name: parameter.detach().clone()
@@ -196,13 +204,22 @@ def _load(model: nn.Module, adapter: Adapter) -> Changes:
     finally:
         remove(model)
         model.requires_grad_(False)
+    alone: dict[str, Tensor] = {}
     for path in {name.rpartition(".")[0] for name in after}:
         own = {name: after[name] for name in after if name.rpartition(".")[0] == path}
+        module = model.get_submodule(path)
         if path in layers:
             changes[path].append(_shifted(own[f"{path}.bias"] - before[f"{path}.bias"]))
+        elif _is_plain(module):
+            changes[path] = [_replaced(_with_weights(module, path, own))]
         else:
-            changes[path] = [_replaced(_with_weights(model.get_submodule(path), path, own))]
-    return changes
+            alone |= own
+    return Loaded(adapter, changes, WholeWeights(model, alone) if alone else None)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a module makes one tensor of one: a layer or a norm, but no router and no experts."""
+    return path_class(module) is not None or "norm" in type(module).__name__.lower()
 
 
 class _Combine:

@@ -7,7 +7,8 @@ from typing import Any
 import peft
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.models.auto import CONFIG_MAPPING
 
 from lora_engine import adapter as adapter_files
 from lora_engine.__main__ import main
@@ -17,6 +18,7 @@ from lora_engine.start_from import inject_and_load
 from tests import tiny
 from tests.engine.adapters import make, make_peft
 from tests.parity.harness import Case, batch, pair, profile_of
+from tests.parity.test_families import COMMON
 from tests.parity.test_families import make as family
 from tests.parity.test_reference import METHODS
 
@@ -68,12 +70,23 @@ def mixture() -> PreTrainedModel:
     return family("qwen3_moe")
 
 
+def router() -> PreTrainedModel:
+    """A mixture whose router and experts have biases that are no layer's."""
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING["gpt_oss"](
+        **COMMON, head_dim=16, num_local_experts=4, num_experts_per_tok=2, attention_dropout=0.0
+    )
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
+    return model
+
+
 WHOLE = {
     "tied head": (tiny.llama, {"method": "full"}),
     "experts": (mixture, {"method": "full"}),
     "last layer": (tiny.llama, {"method": "freeze", "freeze_trainable_layers": 1}),
     "positions": (tiny.bert, {"method": "full"}),
     "relative positions": (tiny.t5, {"method": "full"}),
+    "biases of experts": (router, {"bias": "all"}),
     "adapted positions": (tiny.gpt2, {"target_modules": ["wpe", "c_attn"]}),
 }
 
