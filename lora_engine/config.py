@@ -117,11 +117,8 @@ class LoraConfig(Switches):
     @property
     def needs_whole_base(self) -> str:
         """What of it cannot work beside quantised weights, by its name; empty where all can."""
-        variant = registry.VARIANTS[self.variant]
         if self.method != "lora":
             return f"Method {self.method}"
-        if variant.reads_weights:
-            return variant.title
         return self.start.title if self.start.of_directions else ""
 
     @property

@@ -204,14 +204,14 @@ def fresh_heads(model: nn.Module) -> tuple[str, ...]:
 def adaptable(module: nn.Module) -> tuple[ModuleKind, int, int] | None:
     """Kind, columns of A and rows of B for a module that LoRA can wrap, else None."""
     path = path_class(module)
-    if path is None or (isinstance(module, nn.Linear) and not _is_plain(module)):
+    if path is None or (isinstance(module, nn.Linear) and not is_plain(module)):
         return None
     a, b = path.shapes(module, 1)
     kind = next(kind for kind, layer in KINDS.items() if isinstance(module, layer))
     return kind, math.prod(a), math.prod(b)
 
 
-def _is_plain(layer: nn.Linear) -> bool:
+def is_plain(layer: nn.Linear) -> bool:
     """Whether a layer gives what its weight says; a router made of one gives scores and choices."""
     kind = type(layer)
     if kind.forward is nn.Linear.forward or kind.__module__.startswith("bitsandbytes"):

@@ -1,6 +1,7 @@
 """Load a base model and its tokenizer from a folder: safetensors only, no code from the folder."""
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,14 @@ from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from lora_engine.config import Precision, Quantization
-from lora_engine.errors import ModelError, first_line
+from lora_engine.errors import ModelError, SettingsError, first_line
 from lora_engine.inspection import AUTO_CLASSES, meta_model
-from lora_engine.quantization import keep_trainable, quantization_settings
+from lora_engine.quantization import (
+    is_quantized,
+    keep_trainable,
+    of_plain_layers,
+    quantization_settings,
+)
 
 CARD = "card"
 """The device of a machine whose graphics card is meant: as ``auto``, but a run says so where torch
@@ -82,6 +88,7 @@ def load_base(
 
     Raises:
         ModelError: the folder's files do not make a model.
+        SettingsError: none of it can be held as ``quantization`` says.
     """
     model, _ = load_with_missing(folder, device, dtype, quantization, task=task, **config)
     return model
@@ -99,24 +106,28 @@ def load_with_missing(
     """As ``load_base``, with the names of the parameters that the folder does not have."""
     disable_progress_bar()  # the page has its own
     options: dict[str, Any] = {}
+    shape = None
     if quantization != "none":
         shape = meta_model(folder, task, config.get("num_labels", 2))
         settings = quantization_settings(quantization, dtype, shape)
         options = {"quantization_config": settings, "device_map": {"": device}}
     try:
-        model, loaded = AUTO_CLASSES[task].from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **options,
-            **config,
-        )
+        with of_plain_layers(shape) if shape else nullcontext():
+            model, loaded = AUTO_CLASSES[task].from_pretrained(
+                folder,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
+                **config,
+            )
     except torch.OutOfMemoryError:
         raise  # a quantised model is loaded onto the card; what to do then is known elsewhere
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {first_line(error)}") from error
+    if shape and not any(map(is_quantized, model.modules())):
+        raise SettingsError("quantization", "No layer of this model can be held in few bits.")
     if not options:  # a quantised model is on its device already and cannot be moved
         model.to(device)
     keep_trainable(model)

@@ -36,7 +36,7 @@ class Variant(NamedTuple):
     vectors: tuple[str, ...] = ()
     """What it trains beside A and B, with a number for each output."""
     reads_weights: bool = False
-    """Whether it starts from the base weights, which must then be whole and as they are."""
+    """Whether it starts from the base weights, which a start of A and B must then leave alone."""
 
 
 VARIANTS = {
@@ -84,7 +84,12 @@ STARTS = {
         beside_reading=False,
         of_directions=True,
     ),
-    "loftq": Start({"loftq": "LoftQ (with a quantised base)"}, title="LoftQ", of_losses=True),
+    "loftq": Start(
+        {"loftq": "LoftQ (with a quantised base)"},
+        title="LoftQ",
+        beside_reading=False,
+        of_losses=True,
+    ),
 }
 """``lora/starts/NAME.py``, asked for by ``LoraConfig.init_lora_weights``."""
 

@@ -9,6 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lora_engine.lora.paths import LowRank
 from lora_engine.lora.variants import Variant
+from lora_engine.quantization import dequantized
 
 
 class LoRALayer(nn.Module):
@@ -71,8 +72,9 @@ class LoRALayer(nn.Module):
             self.merged = False
 
     def stored(self) -> Tensor:
-        """The base weight in float32, out × in whatever way the base stores it."""
-        weight = self.weight.detach().float()
+        """The base weight in float32, out × in whatever way the base stores it, and in however
+        few bits."""
+        weight = dequantized(self.base_layer).detach()
         return weight.T if isinstance(self.base_layer, Conv1D) else weight
 
     def _store(self, weight: Tensor) -> None:

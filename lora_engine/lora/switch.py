@@ -29,6 +29,8 @@ Change = Callable[[Tensor, Tensor], Tensor]
 """(input, base output) of one row at one module → the adapted output."""
 Changes = dict[str, list[Change]]
 """Module path → what happens there, in order."""
+Route = list[tuple[int, float, list[Change]]]
+"""Row, strength, and what happens to the row at one module."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,6 @@ class Loaded:
     changes: Changes
     whole: WholeWeights | None
     """What is put into the model for a row alone."""
-
-
-Route = list[tuple[int, float, list[Change]]]
-"""Row, strength, and what happens to the row at one module."""
 
 
 class Switchboard:

@@ -4,6 +4,9 @@ QLoRA (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314): the arithmetic i
 A and B in float32. Each kind is a file.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import torch
@@ -11,8 +14,11 @@ from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
 from lora_engine.extras import check_base
-from lora_engine.inspection import BETWEEN, fresh_heads
+from lora_engine.inspection import BETWEEN, fresh_heads, is_plain
 from lora_engine.registry import QUANTIZATIONS, Quantization, code_of
+
+WRITE_ON_OUTPUTS = ("falcon", "longformer", "led")
+"""Model types whose forward adds to a linear layer's output, or divides it, in place."""
 
 
 class Kind(Protocol):
@@ -61,13 +67,37 @@ def quantization_settings(
     return found
 
 
+@contextmanager
+def of_plain_layers(model: nn.Module) -> Iterator[None]:
+    """Within, models of the family of ``model`` are built of ``nn.Linear`` where they use a class
+    of their own that does the same (Falcon): transformers quantises no other class.
+    """
+    own = {
+        type(layer)
+        for layer in model.modules()
+        if isinstance(layer, nn.Linear) and type(layer) is not nn.Linear and is_plain(layer)
+    }
+    replaced = [(sys.modules[kind.__module__], kind) for kind in own]
+    for module, kind in replaced:
+        setattr(module, kind.__name__, nn.Linear)
+    try:
+        yield
+    finally:
+        for module, kind in replaced:
+            setattr(module, kind.__name__, kind)
+
+
 def keep_trainable(model: nn.Module) -> None:
     """Keep 4-bit layers from changing their layout at the first evaluation on a CPU.
 
     bitsandbytes 0.50 repacks a weight there for a kernel that has no backward pass, so that a
-    model that was evaluated once would train with wrong gradients below it.
+    model that was evaluated once would train with wrong gradients below it. Families that write on
+    what a layer gives get a copy: autograd allows no writing on what its functions give.
     """
+    writes = cast(Any, model).config.model_type in WRITE_ON_OUTPUTS
     for module in model.modules():
+        if writes and is_quantized(module):
+            module.register_forward_hook(lambda _module, _args, out: out.clone())
         if hasattr(module, "support_avx512bf16_for_cpu"):
             cast(Any, module).support_avx512bf16_for_cpu = False
 

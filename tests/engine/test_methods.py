@@ -44,6 +44,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "gradient checkpointing": {"gradient_checkpointing": True},
     "nf4": {"quantization": "nf4"},
     "int8": {"quantization": "int8"},
+    "dora, nf4": {"quantization": "nf4", "lora": {"use_dora": True}},
     "loftq": {"quantization": "nf4", "lora": {"init_lora_weights": "loftq"}},
 }
 
@@ -89,7 +90,11 @@ def test_resumed_ends_where_an_uninterrupted_run_ends(run: Runs, changes: dict[s
         ({"quantization": "nf4", "lora": {"method": "full"}}, "cannot be trained"),
         ({"optim": "adamw_8bit", "lora": {"method": "galore"}}, "an optimiser of its own"),
         ({"optim": "sgd"}, "optim must be 'adamw' or 'adamw_8bit'"),
-        ({"quantization": "nf4", "lora": {"use_dora": True}}, "not quantised"),
+        ({"quantization": "nf4", "lora": {"init_lora_weights": "pissa"}}, "not quantised"),
+        (
+            {"quantization": "nf4", "lora": {"use_dora": True, "init_lora_weights": "loftq"}},
+            "use it with the kaiming start",
+        ),
         ({"lora": {"method": "freeze", "freeze_trainable_layers": 3}}, "has 2 layers"),
         ({"lora": {"init_lora_weights": "orthogonal", "r": 3}}, "even r"),
         ({"lora": {"target_modules": "q("}}, "regular expression"),
@@ -175,6 +180,22 @@ def test_memory_of_a_quantised_base_beside_bf16(kind: Any, most: float, tmp_path
     # NF4: 4 bits, an 8-bit scale a block of 64, a 32-bit one for 256 of those; int8: one a row
     bits = {"nf4": 4 + 8 / 64 + 32 / (64 * 256), "int8": 8 + 32 / 512}[kind]
     assert found == pytest.approx((linear * bits / 8 + 2 * (weights - linear)) / 1e6, rel=0.01)
+
+
+def test_what_quantisation_lost_of_gpt2_is_found_too(tmp_path: Path) -> None:
+    """Its own layers hold their weights the other way round."""
+    folder = tiny.save_model_folder(tmp_path, tiny.gpt2())
+    plain, quantised = (load_base(folder, CPU, torch.float32, kind) for kind in ("none", "nf4"))
+    lora = LoraConfig(r=16, target_modules="all-linear", init_lora_weights="loftq")
+    inject(quantised, lora, build_profile(folder, "x"))
+    lost, left = start_from_what_was_lost(quantised, plain)
+    assert 0 < left < lost < 0.12
+
+
+def test_a_model_of_which_nothing_can_be_quantised_is_one_sentence(tmp_path: Path) -> None:
+    folder = tiny.save_model_folder(tmp_path, tiny.llama(hidden_size=48))
+    with pytest.raises(SettingsError, match="No layer of this model can be held in few bits"):
+        load_base(folder, CPU, torch.float32, "nf4")
 
 
 def test_quantised_bases_need_their_package(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

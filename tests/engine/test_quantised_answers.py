@@ -109,7 +109,6 @@ def test_the_command_line_chooses(
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
-        ({"use_dora": True}, "DoRA"),
         ({"method": "full"}, "Method full"),
         ({"method": "freeze", "freeze_trainable_layers": 1}, "Method freeze"),
     ],

@@ -1,10 +1,11 @@
 """LoftQ: A and B start as what quantisation lost of the weight."""
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from lora_engine.errors import SettingsError
 from lora_engine.lora.inject import adapted
@@ -52,7 +53,9 @@ def _errors(model: nn.Module, original: nn.Module) -> Iterator[tuple[float, floa
         if not is_quantized(layer.base_layer):
             continue
         held = dequantized(layer.base_layer)
-        weight = cast(Any, original.get_submodule(path)).weight.detach().to(held.device).float()
+        whole: Any = original.get_submodule(path)
+        weight = whole.weight.detach().to(held.device).float()
+        weight = weight.T if isinstance(whole, Conv1D) else weight
         lost = weight - held  # where the layer is: a decomposition takes a CPU minutes
         _fit(layer, lost)
         left = lost - layer.low_rank.delta_weight()
