@@ -12,13 +12,14 @@ import gradio as gr
 from app import keeping, runs_view
 from app.after_tab import AfterPanel
 from app.bring_panel import BringPanel
-from app.chart import HOVER_JS, chart_html
+from app.chart import chart_html
 from app.clock import file_size
 from app.guard import HIDDEN, Updates, handler
 from app.html import CLICKS, heading, notice, text
 from app.memory import Memory
 from app.news import fingerprint, newest_and_active
 from app.pieces import piece
+from app.plot import HOVER_JS
 from app.services import Services
 from app.wording import runs as words
 from jobs.job import Job, JobNotFound, JobStatus

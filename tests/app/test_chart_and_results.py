@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.chart import MAX_DRAWN, chart_html, smooth, ticks
+from app.chart import chart_html
+from app.plot import MAX_DRAWN, smooth, ticks
 from app.results import result_sentences
 from jobs.job import ProgressPoint
 
