@@ -9,7 +9,7 @@ from app import making
 from app.after_view import exported_html, made_html, ranks_html
 from app.answers_part import AnswersPart
 from app.clock import file_size
-from app.guard import HIDDEN, Updates, handler
+from app.guard import HIDDEN, Updates, at_each, handler
 from app.html import CLICKS, heading, muted
 from app.long_work import told
 from app.memory import Memory
@@ -114,9 +114,10 @@ class AfterPanel:
         ]  # fmt: skip
         at_work += self.answers.connect(self.fold, outputs)
         # What is still being done for one run must not appear under another.
-        self.run.change(
-            handler(self.ranks_place)(self.show), [self.run], outputs, cancels=at_work, **HIDDEN
-        )
+        at_each(
+            self.run.change,
+            handler(self.ranks_place)(self.show), [self.run], outputs, cancels=at_work,
+        )  # fmt: skip
         self.fold.expand(
             handler(self.combine_place)(self.offer_others), [self.run, self.others], outputs,
             preprocess=False, **HIDDEN,
@@ -125,14 +126,14 @@ class AfterPanel:
             handler(self.combine_place)(self.pick_way), [self.method], outputs, **HIDDEN
         )
         for place in (self.shrink_place, self.combine_place):
-            place.click(handler(place)(self.open_made), None, outputs, **HIDDEN)
+            place.click(handler(place)(self.open_made), None, [self.run, place], **HIDDEN)
 
     def outputs(self) -> list[Any]:
         """Everything the handlers may change."""
         return [
             *(self.panel, self.ranks, *self.exported.values(), self.others, self.combine_box),
             *(self.ranks_box, self.sum_box, self.gguf, self.export_title, self.combine_r),
-            *(self.combine_none, self.run, self.shrink_r, self.merge_hint, *self._places()),
+            *(self.combine_none, self.shrink_r, self.merge_hint, *self._places()),
             *self.answers.outputs(),
         ]
 

@@ -10,7 +10,7 @@ import gradio as gr
 from app import making
 from app.answers_view import answers_html
 from app.file_answers import FileOptions, answer_file, latest
-from app.guard import HIDDEN, Updates, handler
+from app.guard import HIDDEN, Updates, at_each, handler
 from app.html import CLICKS, busy, heading, notice
 from app.long_work import told
 from app.making import Json, Tell
@@ -62,7 +62,7 @@ class AnswersPart:
         for look in (fold.expand, self.run.change):
             # without preprocessing: what was chosen may have been deleted
             chosen = [self.data, self.uploaded]
-            look(quiet(self.offer), chosen, outputs, preprocess=False, **HIDDEN)
+            at_each(look, quiet(self.offer), chosen, outputs, preprocess=False)
         self.upload.upload(guard(self.take), [self.upload], [*outputs, self.uploaded], **HIDDEN)
         self.stop.click(guard(self.ask_stop), [self.run], outputs, queue=False, **HIDDEN)
         inputs = [self.run, self.data, self.uploaded, self.limit, self.longest, self.with_base]

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from app.clock import file_size
-from app.html import row_html, text
+from app.html import table_html, text
 from app.wording import answers as words
 from jobs.job import Job
 
@@ -28,18 +28,8 @@ def answers_html(
 
 
 def _table(columns: Sequence[str], rows: Sequence[dict[str, str | None]]) -> str:
-    if not rows:
-        return ""
-    head = "".join(f'<th scope="col">{text(column)}</th>' for column in columns)
-    body = "".join(
-        row_html(columns, [text(_short(row.get(column) or "")) for column in columns])
-        for row in rows
-    )
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(words.FIRST_ROWS)}">'
-        f'<table class="rows stacked answers"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    lines = [[text(_short(row.get(column) or "")) for column in columns] for row in rows]
+    return table_html(words.FIRST_ROWS, columns, lines, "answers")
 
 
 def _short(cell: str) -> str:

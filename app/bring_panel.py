@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import gradio as gr
 
 from app.bringing import bring_in
-from app.guard import HIDDEN, Updates, handler
+from app.guard import HIDDEN, Updates, at_each, handler
 from app.html import help_text, notice
 from app.long_work import told
 from app.making import Tell
@@ -44,9 +44,9 @@ class BringPanel:
         guard = handler(self.notice)
         self.file.upload(guard(self.bring), [self.file, self.base, self.bits], outputs, **HIDDEN)
         self.add.click(guard(self.bring), [self.path, self.base, self.bits], outputs, **HIDDEN)
-        self.run.change(
-            handler(self.notice, clear=False)(self.follow),
-            [self.run, self.brought], outputs, queue=False, **HIDDEN,
+        at_each(
+            self.run.change, handler(self.notice, clear=False)(self.follow),
+            [self.run, self.brought], [self.notice], queue=False,
         )  # fmt: skip
 
     def bring(self, path: str | None, base: str | None, bits: str | None) -> Iterator[Updates]:

@@ -3,16 +3,12 @@
 Losses are read on the left; where labels are learned, accuracy on the right, from 0 to 100 %.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 from app.html import text
 from app.plot import (
-    BOTTOM,
-    HEIGHT,
     RIGHT,
-    TOP,
     WIDTH,
     Frame,
     Point,
@@ -20,6 +16,7 @@ from app.plot import (
     frame_of,
     grid,
     line,
+    picture,
     smooth,
     thin,
 )
@@ -59,15 +56,10 @@ def chart_html(points: Sequence[ProgressPoint]) -> str:
     )
     if accuracy:
         label += words.CHART_LABEL_ACCURACY.format(accuracy=percent(accuracy[-1][1]))
-    return (
-        f"{_legend(training, smoothed, validation, accuracy)}"
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(label)}"'
-        f' data-points="{text(_hover_data(frame, points, training, validation))}">'
-        f"{grid(frame)}{_scale(shares) if accuracy else ''}{lines}"
-        f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" x1="-9" x2="-9"/></svg>'
-        f'<p class="axis" aria-hidden="true">{text(words.CHART_X)}</p>'
-        '<div class="tip" hidden></div>'
-    )
+    inside = f"{grid(frame)}{_scale(shares) if accuracy else ''}{lines}"
+    hover = _hover(points, training, validation)
+    legend = _legend(training, smoothed, validation, accuracy)
+    return legend + picture(frame, inside, label, hover)
 
 
 def _scale(shares: Frame) -> str:
@@ -106,13 +98,10 @@ def _legend(
     return f'<div class="legend">{items}</div>'
 
 
-def _hover_data(
-    frame: Frame,
-    points: Sequence[ProgressPoint],
-    training: Sequence[Point],
-    validation: Sequence[Point],
-) -> str:
-    """x in the picture and the sentence to show there, for the pointer."""
+def _hover(
+    points: Sequence[ProgressPoint], training: Sequence[Point], validation: Sequence[Point]
+) -> list[tuple[float, str]]:
+    """The sentence to show at each update."""
     known = {point.step: point for point in points}
     rows = []
     for step, loss in thin(training) or list(validation):
@@ -124,5 +113,5 @@ def _hover_data(
             said += f", {words.ACCURACY.lower()} {percent(point.eval_accuracy)}"
         if point.eval_f1 is not None:
             said += f", {words.CHART_F1} {percent(point.eval_f1)}"
-        rows.append([round(frame.x(step), 1), said])
-    return json.dumps(rows)
+        rows.append((step, said))
+    return rows

@@ -10,7 +10,7 @@ import gradio as gr
 from app import data_view, keeping
 from app.background import Background
 from app.first_rows import first_samples, rows_for_labels
-from app.guard import HIDDEN, Updates, handler
+from app.guard import HIDDEN, Updates, at_each, handler
 from app.html import CLICKS, busy, heading, notice
 from app.memory import Memory
 from app.pieces import piece
@@ -107,7 +107,7 @@ class DataTab:
         ]
         # what is found in one data set must not be drawn under another; the check itself goes on
         self.chosen.change(None, cancels=checks, **HIDDEN)
-        self.chosen.change(lambda: "", None, self.columns_notice, queue=False, **HIDDEN)
+        at_each(self.chosen.change, lambda: "", None, self.columns_notice, queue=False)
 
     def outputs(self) -> list[Any]:
         """Everything the handlers may change."""

@@ -31,6 +31,22 @@ an event, which kept the browser busy for a second at each change of a setting.
 """
 
 
+def at_each(
+    listen: Callable[..., Any], function: Any, inputs: Any, outputs: Any, **options: Any
+) -> Any:
+    """Call ``function`` at each event of ``listen``, surely at the last one; gives what ``then``
+    gives.
+
+    Where an event comes while a listener's answer is waited for, Gradio 6.31 afterwards repeats all
+    listeners of that event, so that two of them that wait repeat each other without end. What
+    comes after a listener that needs no answer is repeated by itself.
+    """
+    first = listen(None, None, None, js="() => {}", **HIDDEN)
+    return first.then(
+        function, inputs, outputs, trigger_mode="always_last", **{**HIDDEN, **options}
+    )
+
+
 def sentence_of(error: Exception) -> str:
     """What the person is told about ``error``; unexpected ones are logged with their traceback."""
     if isinstance(error, WorkbenchError):

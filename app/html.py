@@ -93,3 +93,21 @@ def row_html(names: Sequence[str], cells: Sequence[str], kind: str = "") -> str:
         f'<td data-name="{text(name)}">{cell}</td>' for name, cell in zip(names, cells, strict=True)
     )
     return f'<tr class="{text(kind)}">{shown}</tr>' if kind else f"<tr>{shown}</tr>"
+
+
+def table_html(
+    title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], kind: str = ""
+) -> str:
+    """A table of cells that are HTML already, in a box that scrolls; empty without lines.
+
+    ``title`` names the box for those who cannot see it; ``kind`` is a class of the table.
+    """
+    if not lines:
+        return ""
+    head = "".join(f'<th scope="col">{text(name)}</th>' for name in columns)
+    body = "".join(row_html(columns, line) for line in lines)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(title)}">'
+        f'<table class="rows stacked {text(kind)}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )

@@ -13,7 +13,7 @@ from app.data_tab import DataTab
 from app.downloads import answers_route, gguf_route, zip_route
 from app.endpoints import add_endpoints
 from app.frame import header_html, server_lost_html, theme_switch_html
-from app.guard import HIDDEN, Updates, handler
+from app.guard import HIDDEN, Updates, at_each, handler
 from app.html import CLICKS
 from app.memory import Memory
 from app.news import NEWS_JS, news_route
@@ -71,12 +71,12 @@ class Page:
     def _connect(self) -> None:
         data, train, runs, playground = self.data, self.train, self.runs, self.playground
         filled = [*train.outputs(), *data.outputs()]
-        self.memory.dataset.change(
+        at_each(
+            self.memory.dataset.change,
             handler(train.layout.notice, clear=False)(train.follow),
             [train.layout.restored, self.memory.dataset, *train.layout.inputs],
             train.outputs(),
             preprocess=False,
-            **HIDDEN,
         )
         # one chosen data set for the whole page, so that a reload finds it on both tabs
         train.layout.dataset.input(

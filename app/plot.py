@@ -1,8 +1,12 @@
 """A small SVG of lines over updates, drawn on the server, coloured by the page's own variables."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from app.html import text
+from app.wording import runs as words
 
 WIDTH, HEIGHT = 720, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 24, 14, 36
@@ -101,6 +105,18 @@ def grid(frame: Frame) -> str:
         for step in whole
     ]
     return "".join(parts)
+
+
+def picture(frame: Frame, inside: str, label: str, hover: Sequence[tuple[float, str]]) -> str:
+    """The SVG around some lines; ``hover`` has updates and the sentence to show at each."""
+    points = json.dumps([[round(frame.x(step), 1), said] for step, said in hover])
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(label)}"'
+        f' data-points="{text(points)}">{inside}'
+        f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" x1="-9" x2="-9"/></svg>'
+        f'<p class="axis" aria-hidden="true">{text(words.CHART_X)}</p>'
+        '<div class="tip" hidden></div>'
+    )
 
 
 HOVER_JS = f"""

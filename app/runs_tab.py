@@ -14,7 +14,8 @@ from app.after_tab import AfterPanel
 from app.bring_panel import BringPanel
 from app.chart import chart_html
 from app.clock import file_size
-from app.guard import HIDDEN, Updates, handler
+from app.compare_panel import ComparePanel
+from app.guard import HIDDEN, Updates, at_each, handler
 from app.html import CLICKS, heading, notice, text
 from app.memory import Memory
 from app.news import fingerprint, newest_and_active
@@ -85,6 +86,7 @@ class RunsTab:
                 js_on_load=HOVER_JS, elem_id="run-chart",
                 elem_classes="chart-place",
             )  # fmt: skip
+        self.compare = ComparePanel(self.services, self.memory, self.news)
         self.after = AfterPanel(self.services, self.memory)
         with gr.Column(visible=False, elem_classes="wb-panel") as self.more_panel:
             with gr.Accordion(words.LOG, open=False, elem_id="run-log") as self.log_fold:
@@ -98,8 +100,8 @@ class RunsTab:
         quiet: dict[str, Any] = {**HIDDEN, "queue": False}
         drawn = [self.chosen, self.seen, self.about]
         # news that come while older ones are being drawn are drawn after them
-        self.news.click(self.look, drawn, outputs, trigger_mode="always_last", **quiet)
-        self.chosen.change(self.turn, drawn, outputs, **quiet)
+        at_each(self.news.click, self.look, drawn, outputs, queue=False)
+        at_each(self.chosen.change, self.turn, drawn, outputs, queue=False)
         self.list.click(guard(self.choose), None, outputs, **quiet)
         for button, change in (
             (self.stop, self.ask_stop),

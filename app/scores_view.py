@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.html import facts, muted, row_html, text
+from app.html import facts, muted, table_html, text
 from app.results import loss_text, percent
 from app.wording import scores as words
 
@@ -132,17 +132,9 @@ def by_label_html(figures: Mapping[str, Metrics]) -> str:
 def _table(
     title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], kind: str = ""
 ) -> str:
-    """A table in a box of its own height; empty without lines."""
-    if not lines:
-        return ""
-    head = "".join(f'<th scope="col">{text(name)}</th>' for name in columns)
-    body = "".join(row_html(columns, line) for line in lines)
-    return (
-        f"<h3>{text(title)}</h3>"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(title)}">'
-        f'<table class="rows stacked {kind}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    """A table with its heading; empty without lines."""
+    table = table_html(title, columns, lines, kind)
+    return f"<h3>{text(title)}</h3>{table}" if table else ""
 
 
 def _cell(count: int, share: float, right: bool) -> str:

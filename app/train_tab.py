@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from app import train_form
 from app.data_view import learn_sentence
 from app.fields import DECIDING, TARGETS
 from app.fitting import fit
-from app.guard import HIDDEN, Updates, handler
+from app.guard import HIDDEN, Updates, at_each, handler
 from app.html import muted, notice, text
 from app.memory import Memory
 from app.presets import PRESETS, known_modules, matching_preset, preset_values
@@ -60,8 +61,8 @@ class TrainTab:
         # without preprocessing: a late request may name modules of the model before
         late: dict[str, Any] = {**HIDDEN, "preprocess": False}
         layout.dataset.input(guard(self.pick_data), layout.inputs, outputs, **late)
-        gr.on(
-            [layout.fields[name].control.change for name in DECIDING],
+        at_each(
+            partial(gr.on, [layout.fields[name].control.change for name in DECIDING]),
             # filling the form changes them, too, and has said something
             handler(layout.notice, clear=False)(self.pick_deciding),
             layout.inputs,
@@ -69,13 +70,14 @@ class TrainTab:
             **late,
             queue=False,
         )
-        live: dict[str, Any] = {**late, "queue": False, "trigger_mode": "always_last"}
-        gr.on(
-            [layout.dataset.change, *(control.change for control in layout.controls)],
+        changes = [layout.dataset.change, *(control.change for control in layout.controls)]
+        at_each(
+            partial(gr.on, changes),
             handler(layout.trouble, clear=False)(self.recount),  # gone once it can be counted
             [layout.restored, layout.trouble, *layout.inputs],
             outputs,
-            **live,
+            **late,
+            queue=False,
         )
         # a model chosen while another is looked at comes after it; windows wait less for each other
         layout.model.input(

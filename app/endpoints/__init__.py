@@ -32,6 +32,7 @@ def add_endpoints(services: Services) -> None:
         doors.estimate_run,
         *(doors.start_training, doors.continue_training, doors.job, doors.list_jobs),
         *(doors.job_progress, doors.job_log, doors.cancel_job, doors.resume_job, doors.delete_job),
+        doors.compare_runs,
     )
     for method in at_once:
         api(endpoint(method), api_name=method.__name__, queue=False)

@@ -4,8 +4,17 @@ from dataclasses import asdict
 
 from app import keeping
 from app.downloads import zip_name
-from app.endpoints.arguments import Door, Json, job_number, json_object, text, whole_number
+from app.endpoints.arguments import (
+    Door,
+    Json,
+    job_number,
+    job_numbers,
+    json_object,
+    text,
+    whole_number,
+)
 from app.fitting import fit_run
+from app.run_comparison import compare_runs
 from app.starting import further, start_training
 from app.train_form import estimate, pieces
 from app.uploads import sendable_copy
@@ -113,6 +122,23 @@ class RunEndpoints(Door):
             "started_at": job.started_at,
             "finished_at": job.finished_at,
             "points": [asdict(point) for point in self.services.store.progress(job.id)],
+        }
+
+    def compare_runs(self, job_ids: list[int]) -> Json:
+        """Two to four runs side by side: a value a run, in the order of ``job_ids``.
+
+        ``settings`` are those that differ, ``results`` what at least one has; losses can be
+        compared where ``not_alike`` is empty; ``best`` is the id of the run that did best on the
+        held-out rows, or null; ``sentence`` says it in words.
+        """
+        found = compare_runs([self._job(each) for each in job_numbers(job_ids)])
+        return {
+            "job_ids": [job.id for job in found.jobs],
+            "settings": {name: list(values) for name, values in found.settings.items()},
+            "results": {name: list(values) for name, values in found.results.items()},
+            "not_alike": list(found.not_alike),
+            "best": found.best.id if found.best else None,
+            "sentence": found.sentence,
         }
 
     def job_log(self, job_id: int, lines: int = 200) -> str:

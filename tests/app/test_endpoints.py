@@ -34,6 +34,7 @@ ENDPOINTS = {
     "/list_jobs": [],
     "/job_progress": ["job_id"],
     "/job_log": ["job_id", "lines"],
+    "/compare_runs": ["job_ids"],
     "/cancel_job": ["job_id"],
     "/resume_job": ["job_id"],
     "/delete_job": ["job_id"],

@@ -72,6 +72,20 @@ def test_an_export_is_a_file_or_a_folder(client: Client, runs: list[int]) -> Non
     assert merged["sentence"]
 
 
+def test_runs_are_laid_side_by_side(client: Client, runs: list[int]) -> None:
+    found = call(client, "/compare_runs", runs[:2])
+    assert found["job_ids"] == runs[:2]
+    assert found["best"] is None
+    assert "held-out rows" in found["sentence"]
+    assert all(len(values) == 2 for values in found["settings"].values())
+    for wrong, said in (
+        (runs[:1], "two to 4 different runs"), ([runs[0], runs[0]], "two to 4 different runs"),
+        ([runs[0], 999], "no run 999"), ("1", "must be a list"),
+    ):  # fmt: skip
+        with pytest.raises(AppError, match=said):
+            call(client, "/compare_runs", wrong)
+
+
 def test_adapters_answer_beside_each_other(client: Client, runs: list[int]) -> None:
     options = {"max_new_tokens": 4, "others": runs[1:], "details": True, "system": "Be calm."}
     found = call(client, "/compare", runs[0], "The sea is", options)

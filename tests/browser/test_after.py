@@ -32,6 +32,7 @@ def test_what_can_be_done_with_finished_adapters(
     steps.choose_model(page, workshop.model)
     short_run(page, "First adapter", 8)
     short_run(page, "Second adapter", 4)
+    _compare_runs(page)
     page.get_by_role("button", name="After training").click()
 
     _answer_a_file(page, tmp_path)
@@ -79,6 +80,24 @@ def test_what_can_be_done_with_finished_adapters(
 
     _compare_several(page)
     _bring(page, workshop)
+
+
+def _compare_runs(page: Page) -> None:
+    """The second run beside the first, which had another rank."""
+    page.get_by_role("button", name="Compare with other runs").click()
+    box = page.get_by_role("combobox", name="Other runs")
+    box.click()
+    page.get_by_role("option", name=re.compile("First adapter")).click()
+    page.keyboard.press("Escape")
+    compared = page.locator("#compared")
+    expect(compared.locator("table").first.locator("tbody tr")).to_have_count(1)
+    expect(compared.locator("table").first).to_contain_text("Rank r")
+    expect(compared.locator("polyline")).to_have_count(2)
+    expect(compared.locator(".verdict")).to_contain_text("held-out row")
+    compared.locator("svg").hover()
+    expect(compared.locator(".tip")).to_contain_text("Update")
+    assert steps.overflow(page) == []
+    page.get_by_role("button", name="Compare with other runs").click()
 
 
 def _answer_a_file(page: Page, folder: Path) -> None:

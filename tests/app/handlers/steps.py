@@ -30,10 +30,13 @@ def all_events(page: Page) -> list[Any]:
 
 
 def events(page: Page, control: Any, event: str, name: str = "") -> list[Any]:
-    """The page's events of one kind at a control, those of one handler where it is named."""
+    """The page's events of one kind at a control, and what comes after them; those of one handler
+    where it is named."""
     at = (control._id, event)
-    found = (each for each in all_events(page) if at in each.targets)
-    return [each for each in found if name in (each.name or "")]
+    known = all_events(page)
+    first = [each for each in known if at in each.targets]
+    then = [each for each in known if each.trigger_after in {one._id for one in first}]
+    return [each for each in (*first, *then) if name in (each.name or "")]
 
 
 def form(page: Page, **changes: Any) -> list[Any]:

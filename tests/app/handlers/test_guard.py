@@ -29,3 +29,15 @@ def test_no_event_of_the_page_tells_its_progress_to_components(page: Page) -> No
     hidden = [e for e in all_events(page) if e.api_visibility == "private" and e.fn is not None]
     assert len(hidden) > 50
     assert [each.name for each in hidden if each.show_progress_on != []] == []
+
+
+def test_no_two_listeners_of_an_event_can_repeat_each_other(page: Page) -> None:
+    """Where one has to wait, Gradio repeats all listeners of its event (see ``guard.at_each``)."""
+    waiting: dict[tuple[Any, str], list[str]] = {}
+    for each in all_events(page):
+        if each.fn is not None and each.trigger_mode == "always_last":
+            for at in each.targets:
+                waiting.setdefault(at, []).append(each.name)
+    several = {at: names for at, names in waiting.items() if len(names) > 1 and at[1] != "then"}
+    assert waiting
+    assert several == {}
