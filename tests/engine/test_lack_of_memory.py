@@ -54,6 +54,6 @@ def test_nothing_left_to_save_but_the_model() -> None:
         batch_size=1,
         max_length=64,
         gradient_checkpointing="on",
-        lora=LoraConfig(r=1, use_dora=True),
+        lora=LoraConfig(r=1, init_lora_weights="pissa"),
     )
     assert out_of_memory(least) == ("The machine ran out of memory: try a smaller base model.")
