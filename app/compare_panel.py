@@ -94,11 +94,12 @@ class ComparePanel:
 
     def look(self, run: int, others: list[int] | None, seen: str) -> Updates:
         """Draw again what is compared, where one of the runs went on; let go of a deleted one."""
-        if not others:
+        if not others or self._job(run) is None:
             return {self.seen: gr.skip()}
         jobs = [job for each in (run, *others) if (job := self._job(each)) is not None]
         if len(jobs) < len(others) + 1:
-            return self.offer(run, others)
+            left = [job.id for job in jobs if job.id != run]
+            return {**self.offer(run, others), **self.draw(run, left)}
         return {self.seen: gr.skip()} if _mark(jobs) == seen else self.draw(run, others)
 
     def _others(self, run: int) -> list[Job]:

@@ -53,6 +53,10 @@ def test_what_is_compared_follows_its_runs(page: Page, services: Services, datas
     store.delete(third)
     left = panel.look(first, [second, third], again[panel.seen])
     assert left[panel.others]["value"] == [second], "a deleted run is let go of"
+    assert "Second" in left[panel.compared]
+    assert "Third" not in left[panel.compared]
+    store.delete(first)  # another run is shown next, and this one has nothing to say till then
+    assert panel.look(first, [second], "") == {panel.seen: gr.skip()}
 
 
 def test_too_many_are_one_sentence(page: Page, services: Services, dataset_id: str) -> None:
