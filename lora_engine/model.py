@@ -112,7 +112,7 @@ def load_with_missing(
         settings = quantization_settings(quantization, dtype, shape)
         options = {"quantization_config": settings, "device_map": {"": device}}
     try:
-        with of_plain_layers(shape) if shape else nullcontext():
+        with nullcontext() if shape is None else of_plain_layers(shape):
             model, loaded = AUTO_CLASSES[task].from_pretrained(
                 folder,
                 dtype=dtype,
@@ -126,7 +126,7 @@ def load_with_missing(
         raise  # a quantised model is loaded onto the card; what to do then is known elsewhere
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {first_line(error)}") from error
-    if shape and not any(map(is_quantized, model.modules())):
+    if shape is not None and not any(map(is_quantized, model.modules())):
         raise SettingsError("quantization", "No layer of this model can be held in few bits.")
     if not options:  # a quantised model is on its device already and cannot be moved
         model.to(device)
