@@ -121,3 +121,6 @@ class TrainLayout:
             self.saved = gr.Textbox(visible=False)
             self.restored = gr.Checkbox(False, visible=False)
             """Set once the form is as the browser remembers it; before that it is no one's."""
+            self.drawn = gr.State(0)
+            """Another number each time that the whole form was drawn: counts that were asked for
+            before may come after it, and are of another model."""

@@ -71,6 +71,7 @@ class TrainTab:
             queue=False,
         )
         changes = [layout.dataset.change, *(control.change for control in layout.controls)]
+        changes.append(layout.drawn.change)
         at_each(
             partial(gr.on, changes),
             handler(layout.trouble, clear=False)(self.recount),  # gone once it can be counted

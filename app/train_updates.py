@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic_ns
 from typing import Any
 
 import gradio as gr
@@ -139,6 +140,7 @@ class TrainUpdates:
         choices = counts_view.module_choices(profile)
         chosen_before = asked or {}
         return {
+            self.layout.drawn: monotonic_ns(),
             **self.datasets(dataset, chosen_before.get("dataset") != dataset),
             **self.models(model, chosen_before.get("base_model") != model),
             **self.fields(new),
@@ -237,7 +239,14 @@ class TrainUpdates:
             *(layout.presets, layout.counts, layout.estimate, layout.name, layout.notice),
             *(layout.trouble, layout.advanced),
             *(drawn.box for drawn in layout.fields.values()),
-            *(layout.saved, layout.restored, self.memory.form, self.memory.run, self.memory.tab),
+            *(
+                layout.saved,
+                layout.restored,
+                layout.drawn,
+                self.memory.form,
+                self.memory.run,
+                self.memory.tab,
+            ),
         ]
 
 

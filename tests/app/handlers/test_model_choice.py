@@ -27,3 +27,20 @@ def test_what_comes_of_a_look_takes_no_later_choice_back(
     assert seen[page.memory.form]["base_model"] == folder
     *_, tidied = page.train.pick_model(dataset_id, f" {STARTER} ", *form(page))
     assert tidied[layout.model]["value"] == STARTER
+
+
+def test_the_form_is_counted_once_more_after_it_was_drawn(
+    page: Page, dataset_id: str, tmp_path: Path
+) -> None:
+    """Counts that were asked for before may come after it, and are of the model before."""
+    layout = page.train.layout
+    [first, recount] = events(page, layout.drawn, "change")
+    assert first.fn is None
+    assert recount.name == "recount"
+    drawn = []
+    for name in ("one", "two"):
+        folder = str(tiny.save_model_folder(tmp_path / name))
+        *_, seen = page.train.pick_model(dataset_id, folder, *form(page))
+        drawn.append(seen[layout.drawn])
+    assert drawn[0] != drawn[1]
+    assert layout.drawn not in page.train.recount(True, "", dataset_id, STARTER, *form(page))
