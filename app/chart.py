@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from app.html import text
 from app.plot import (
+    FEW,
     RIGHT,
     WIDTH,
     Frame,
@@ -26,8 +27,6 @@ from jobs.job import ProgressPoint
 
 RIGHT_SCALE = 76
 """Room at the right where a scale is there, also for the large figures of a narrow window."""
-FEW = 8
-"""Training points that are drawn as they are; more are smoothed."""
 
 
 def chart_html(points: Sequence[ProgressPoint]) -> str:

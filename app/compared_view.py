@@ -5,15 +5,12 @@ from typing import Any
 
 from app.clock import duration, megabytes, speed_text
 from app.html import muted, table_html, text
-from app.plot import Point, dot, frame_of, grid, line, picture, smooth, thin
+from app.plot import FEW, Point, dot, frame_of, grid, line, picture, smooth, thin
 from app.results import loss_text, percent
 from app.run_comparison import Comparison, setting_label
 from app.wording import compared as words
 from app.wording import runs as run_words
 from jobs.job import Job, ProgressPoint
-
-FEW = 8
-"""Training points that are drawn as they are; more are smoothed."""
 
 
 def compared_html(

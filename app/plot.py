@@ -13,6 +13,9 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 24, 14, 36
 MAX_DRAWN = 360
 """Points drawn of one line; more could not be told apart."""
 
+FEW = 8
+"""Training points that are drawn as they are; more are smoothed."""
+
 Point = tuple[float, float]
 """Update number, loss or share."""
 

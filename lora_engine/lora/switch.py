@@ -208,14 +208,14 @@ def _load(model: nn.Module, adapter: Adapter) -> Loaded:
         module = model.get_submodule(path)
         if path in layers:
             changes[path].append(_shifted(own[f"{path}.bias"] - before[f"{path}.bias"]))
-        elif _is_plain(module):
+        elif _makes_one_tensor(module):
             changes[path] = [_replaced(_with_weights(module, path, own))]
         else:
             alone |= own
     return Loaded(adapter, changes, WholeWeights(model, alone) if alone else None)
 
 
-def _is_plain(module: nn.Module) -> bool:
+def _makes_one_tensor(module: nn.Module) -> bool:
     """Whether a module makes one tensor of one: a layer or a norm, but no router and no experts."""
     return path_class(module) is not None or "norm" in type(module).__name__.lower()
 

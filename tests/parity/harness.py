@@ -117,6 +117,20 @@ def forward_and_gradients(model: Any, inputs: dict[str, torch.Tensor]) -> torch.
     return logits
 
 
+def check_logits_and_gradients(ours: Any, theirs: Any, atol: float, rtol: float) -> None:
+    """Of one batch, in training without dropout."""
+    inputs = batch(ours)
+    found = forward_and_gradients(ours, inputs)
+    expected = forward_and_gradients(theirs, inputs)
+    torch.testing.assert_close(found, expected, atol=atol, rtol=0)
+    references = reference_tensors(theirs)
+    for name, tensor in adapter.trained_tensors(ours).items():
+        gradient = references[name].grad
+        assert gradient is not None
+        assert tensor.grad is not None
+        torch.testing.assert_close(tensor.grad.view_as(gradient), gradient, atol=atol, rtol=rtol)
+
+
 def saved(model: PreTrainedModel, case: Case, folder: Path) -> Path:
     """``model``'s adapter as we save it."""
     adapter.save(model, folder, case.lora, profile_of(case.make()), base_model="")
